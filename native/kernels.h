@@ -1,0 +1,130 @@
+// What one instruction set provides: a table of plain functions over plain pointers.
+// isa/scalar.cpp is the definition; every other isa/*.cpp must give *equal* integer accumulators
+// and floats within 1e-4 of it. No Python, torch or STL here or in isa/*.cpp: each of those files is
+// compiled with its own -m flags, and an inline STL function from one could be linked into another.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace intaglio {
+
+// How a matrix W (rows = outputs, cols = inputs) is executed. `x` is float or int8 activations.
+enum Kind : int32_t {
+  kF32 = 0,       // plain float32 weights              x float
+  kF16 = 1,       // plain float16 weights              x float
+  kBF16 = 2,      // plain bfloat16 weights             x float
+  kW4 = 3,        // codes of 2..4 bits, (q - zero) * scale per group,   x float      (W4A16, W3A16, W2A16)
+  kW8 = 4,        // codes of 5..8 bits, (q - zero) * scale per group,   x float      (W8A16 ...)
+  kW8A8 = 5,      // 8-bit codes with the middle 128 as zero, one scale a row, x int8
+  kW4A8 = 6,      // codes of 2..4 bits, one scale and zero a row,         x int8
+  kW4A8Two = 7,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
+  kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
+};
+
+// One matrix in the neutral layout of the file: row-major, groups along the columns.
+// Codes are one dense little-endian bit stream a row: element i of a row occupies bits [i*bits, (i+1)*bits)
+// of that row's ceil(cols*bits/8) bytes. A plain matrix has its values in `codes`, row stride cols.
+struct Source {
+  int32_t kind;
+  int32_t rows, cols;
+  int32_t bits;                // of a code; unused for plain kinds
+  int32_t group;               // columns in a group; == cols for one group a row. The last may be short.
+  const void* codes;
+  const float* scale;          // rows x groups; rows x 1 for kW4A8Two, kW8A8, kW4A8
+  const uint8_t* zero;         // rows x groups, or null: the middle code 2^(bits-1)
+  const uint8_t* group_scale;  // rows x groups, kW4A8Two only
+};
+
+// A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned.
+struct Matrix {
+  int32_t kind;
+  int32_t rows, cols;
+  int32_t group;
+  void* data;
+};
+
+// Activations of `tokens` rows. Either `f` (float kinds) or `q, scale, sums` (int8 kinds) is set.
+// q rows are padded with zeros to a multiple of 64 columns (ldq >= that); the same holds for f (ldf).
+// sums[t, g] is the exact integer sum of q over columns [g*sum_group, (g+1)*sum_group); sum_group divides
+// the matrix's group or equals cols.
+struct Activations {
+  const float* f;
+  int64_t ldf;
+  const int8_t* q;
+  int64_t ldq;
+  const float* scale;   // tokens: x ~ q * scale
+  const int32_t* sums;  // tokens x sum_groups
+  int64_t lds;
+  int32_t sum_group;
+};
+
+// Where a linear's result goes: y[t, n] = alpha * (W x + bias)[n]   or, with accumulate, += .
+struct Output {
+  float* y;
+  int64_t ldy;
+  const float* bias;  // rows, or null
+  float alpha;
+  int32_t accumulate;
+};
+
+// A page holds kPage tokens of one layer's K (or V) for all KV heads: codes, then scales and zeros.
+// bits 16: float16 values. bits 8, 4: per (token, head) asymmetric: s = (max-min)/(2^bits-1), z = -min/s kept
+// unrounded, both float16; q = clamp(round(x/s + z)); decode s*q - s*z. The order of codes inside a page
+// belongs to the instruction set.
+constexpr int32_t kPage = 64;
+struct PageLayout {
+  int32_t kv_heads, head_dim, bits;
+};
+
+// Attention of one sequence and one KV head: query tokens [0, queries) with `rep` query heads each.
+// Query i stands at absolute position `position + i`, sees keys [max(0, p - window + 1), p] (window 0: all),
+// where page j of the tables holds positions [j*kPage, (j+1)*kPage). Keys of the queries' own tokens are
+// already in the pages. score = softcap(scale * q.k); online softmax; out = sum p v.
+struct Attend {
+  const PageLayout* layout;
+  int32_t kv_head, rep, queries, position, window;
+  float scale, softcap;        // softcap 0: none
+  const float* q;              // queries x (rep * head_dim), row stride ldq
+  int64_t ldq;
+  void* const* k_pages;
+  void* const* v_pages;
+  int32_t key_begin, key_end;  // only keys in this range (split contexts); whole: 0, position + queries
+  float* out;                  // queries x (rep * head_dim), row stride ldo; normalised unless `partial`
+  int64_t ldo;
+  float* partial;              // null, or queries x rep x 2: running max and sum, `out` left unnormalised
+  void* scratch;               // attend_scratch() bytes, private to the calling thread
+};
+
+struct Kernels {
+  const char* name;   // "scalar", "avx2", "avxvnni", "avx512vnni", "neon"
+  int32_t tile;       // rows interleaved together; row ranges given below start at multiples of it
+
+  // matrices
+  size_t (*matrix_bytes)(int32_t kind, int32_t rows, int32_t cols, int32_t group);
+  void (*pack)(const Matrix* to, const Source* parts, int32_t n_parts, int32_t row0, int32_t row1);  // parts stacked by rows
+  void (*linear)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1, const Output* out);
+  void (*accumulate)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                     int32_t* acc, int64_t ldacc);  // int8 kinds with integer scales (5,6,7): the exact int32 before any float
+  void (*row)(const Matrix* w, int32_t r, float* out);  // decode one row (embedding lookup, tests)
+
+  // vectors: `n` columns, one token a call
+  void (*quantize)(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums);
+  void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps, float* out);  // weight null: ones
+  void (*gate)(const float* g, const float* u, int32_t n, int32_t activation, float* out);  // activation: 0 silu 1 gelu_tanh 2 gelu
+  void (*rope)(float* head, const float* cos, const float* sin, int32_t dim);  // halves (i, i + dim/2), in place
+  void (*axpy)(float a, const float* x, int32_t n, float* y);                  // y += a * x
+  void (*softcap)(float* x, int32_t n, float cap);
+
+  // attention
+  size_t (*page_bytes)(const PageLayout* layout);
+  void (*page_write)(const PageLayout* layout, void* page, int32_t head, int32_t slot, const float* x, int32_t is_value);
+  void (*page_read)(const PageLayout* layout, const void* page, int32_t head, int32_t slot, float* x, int32_t is_value);
+  size_t (*attend_scratch)(const PageLayout* layout, int32_t queries, int32_t rep);
+  void (*attend)(const Attend* a);
+};
+
+// Every instruction set this build contains and this processor can run, best first; scalar is always last.
+int32_t supported_kernels(const Kernels** list, int32_t capacity);
+const Kernels* find_kernels(const char* name);  // null or "": INTAGLIO_ISA if set, else the best; unknown: nullptr
+
+}  // namespace intaglio

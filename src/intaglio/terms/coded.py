@@ -1,0 +1,39 @@
+"""A matrix as it is stored and executed: the sum of its terms, the activations it reads, its bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from intaglio.formats import Integer
+from intaglio.types import Array, State
+
+if TYPE_CHECKING:
+    from intaglio.terms import Term
+
+
+@dataclass(frozen=True)
+class Coded:
+    """W (out, in) ~ sum of `terms`; term i's arrays are `state["<i>.<array>"]`, numpy, as on disk.
+
+    `activation` is the format the input is quantized to at run time, per token (None: float).
+    """
+
+    shape: tuple[int, int]
+    terms: tuple[Term, ...]
+    state: Mapping[str, Array]
+    activation: Integer | None = None
+    bias: Array | None = None
+    notes: Mapping[str, float] = field(default_factory=dict)  # what the solver measured, for the report
+
+    def term_state(self, index: int) -> State:
+        """The arrays of one term, by their own names."""
+        prefix = f"{index}."
+        return {name.removeprefix(prefix): a for name, a in self.state.items() if name.startswith(prefix)}
+
+    @property
+    def nbytes(self) -> int:
+        """Every stored byte: codes, scales, zeros, bias."""
+        bias = 0 if self.bias is None else self.bias.nbytes
+        return bias + sum(array.nbytes for array in self.state.values())
