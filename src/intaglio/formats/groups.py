@@ -1,0 +1,49 @@
+"""Groups of neighbouring columns that share tables; the last of a row may be short."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from intaglio.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+
+
+def count(cols: int, size: int | None) -> int:
+    """Groups in a row; `size` None: one for the whole row."""
+    return 1 if size is None else -(-cols // size)
+
+
+def split(w: Tensor, size: int | None) -> Tensor:
+    """(out, in) -> (out, groups, size), the short last group filled with zeros."""
+    rows, cols = w.shape
+    groups = count(cols, size)
+    width = cols if size is None else size
+    if groups * width != cols:
+        w = torch.nn.functional.pad(w, (0, groups * width - cols))
+    return w.reshape(rows, groups, width)
+
+
+def spread(table: Tensor, cols: int, size: int | None) -> Tensor:
+    """One value a group -> one a column: (out, groups) -> (out, in), or still (out, 1) for one group."""
+    if table.shape[1] == 1:
+        return table
+    return table.repeat_interleave(cols if size is None else size, dim=1)[:, :cols]
+
+
+def extent(w: Tensor, size: int | None, shrink: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Least and greatest value of each group, 0 included: two (out, groups), lo <= 0 <= hi.
+
+    `shrink` (out, groups) limits both to `shrink * max|w|`, so that the longer tail is the one that is cut.
+    """
+    grouped = split(w.float(), size)
+    lo, hi = grouped.amin(2).clamp(max=0), grouped.amax(2).clamp(min=0)
+    if shrink is None:
+        return lo, hi
+    limit = torch.maximum(-lo, hi) * shrink
+    return torch.maximum(lo, -limit), torch.minimum(hi, limit)

@@ -1,0 +1,70 @@
+"""Additive coded parts of a matrix: W ~ sum of terms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intaglio.errors import IntaglioError
+from intaglio.terms.coded import Coded
+from intaglio.terms.dense import Dense
+from intaglio.terms.metric import Metric
+
+if TYPE_CHECKING:
+    from intaglio.types import Tensor
+
+Term = Dense
+
+__all__ = ["Coded", "Dense", "Metric", "Term", "decode", "nbits", "validate"]
+
+
+def decode(coded: Coded) -> Tensor:
+    """What a coded matrix means: the sum of its terms, float32 (out, in)."""
+    first, *others = (term.decode(coded.term_state(i), coded.shape) for i, term in enumerate(coded.terms))
+    return sum(others, start=first)
+
+
+def nbits(coded: Coded) -> int:
+    """All stored bits of a matrix, by its declared terms; the bias counts too."""
+    bias = 0 if coded.bias is None else 8 * coded.bias.nbytes
+    return bias + sum(term.nbits(coded.shape) for term in coded.terms)
+
+
+def validate(coded: Coded, name: str = "matrix") -> None:
+    """Refuses, naming the array, a matrix whose arrays are not what its terms declare. Needs numpy alone.
+
+    Afterwards every index, offset and size that a kernel derives from shape and terms lies inside the arrays.
+    """
+    rows, cols = coded.shape
+    if rows < 1 or cols < 1 or not coded.terms:
+        raise IntaglioError(f"{name}: a matrix of {rows} x {cols} with {len(coded.terms)} terms is empty")
+    declared = {
+        f"{i}.{array}": stored
+        for i, term in enumerate(coded.terms)
+        for array, stored in term.arrays(coded.shape).items()
+    }
+    if unknown := sorted(coded.state.keys() - declared.keys()):
+        raise IntaglioError(f"{name}: array {unknown[0]!r} belongs to none of its terms")
+    for array, (dtype, shape) in declared.items():
+        found = coded.state.get(array)
+        if found is None:
+            raise IntaglioError(f"{name}: array {array!r} is missing")
+        if found.dtype != dtype or found.shape != shape:
+            raise IntaglioError(
+                f"{name}: array {array!r} is {found.dtype} {found.shape}, expected {dtype} {shape}"
+            )
+    for i, term in enumerate(coded.terms):
+        if fault := term.faults(coded.term_state(i)):
+            raise IntaglioError(f"{name}: term {i}: {fault}")
+    _validate_bias(coded, name)
+
+
+def _validate_bias(coded: Coded, name: str) -> None:
+    bias = coded.bias
+    if bias is None:
+        return
+    if bias.dtype != np.float32 or bias.shape != coded.shape[:1] or not np.isfinite(bias).all():
+        raise IntaglioError(
+            f"{name}: bias is {bias.dtype} {bias.shape}, expected {coded.shape[0]} finite float32"
+        )

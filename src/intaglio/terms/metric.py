@@ -1,0 +1,56 @@
+"""Metric: which errors of a matrix matter, as a quadratic form on its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from intaglio.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """error(delta) = tr(delta H delta^T) / out: the mean square error of an output if H = x^T x / tokens.
+
+    `h` None: the identity | (in,): a diagonal | (in, in): full, symmetric.
+    """
+
+    h: Tensor | None = None
+
+    def diagonal(self, cols: int) -> Tensor:
+        """Weight of each input alone, float32 (in,)."""
+        if self.h is None:
+            return torch.ones(cols)
+        return (self.h if self.h.ndim == 1 else self.h.diagonal()).float()
+
+    def block(self, begin: int, end: int) -> Metric:
+        """The metric of inputs [begin, end) alone."""
+        if self.h is None:
+            return self
+        return Metric(self.h[begin:end] if self.h.ndim == 1 else self.h[begin:end, begin:end])
+
+    def weigh(self, squares: Tensor) -> Tensor:
+        """Squares (out, in), each times its input's weight."""
+        return squares * self.diagonal(squares.shape[-1])
+
+    def rows(self, delta: Tensor) -> Tensor:
+        """delta H delta^T of each row: (..., in) -> (...)."""
+        if self.h is None or self.h.ndim == 1:
+            return self.weigh(delta.square()).sum(-1)
+        return ((delta @ self.h.float()) * delta).sum(-1)
+
+    def error(self, delta: Tensor) -> float:
+        """Mean over the rows of delta (out, in)."""
+        return float(self.rows(delta.float()).double().mean())
+
+    def relative(self, w: Tensor, approximation: Tensor) -> float:
+        """Error as a share of the output's own power: 0 is exact, 1 as bad as all zeros."""
+        power = self.error(w)
+        return self.error(approximation - w) / power if power > 0 else 0.0
