@@ -6,6 +6,7 @@ The names on the left are those of `roles`, those on the right the ones in Huggi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -37,26 +38,30 @@ BOTH_NORMS = POST_NORMS | {
 QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 
 
-class Architecture(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Architecture:
     """What distinguishes one architecture; the defaults are Llama's.
 
-    `defaults` stand in for fields absent from a config; `theta` is the rope base where it gives none;
+    `defaults` stand in for fields absent from a config; `theta` is the rope base where it gives none
+    (with an entry for SLIDING, those layers have a rotary embedding of their own);
     `fused` maps a role to the matrix in which it is stacked by rows, in the order written;
     `scales` makes the ModelSpec fields only this architecture has.
     """
 
     model_type: str
-    norms: Mapping[str, str] = PRE_NORMS
+    norms: Mapping[str, str] = field(default_factory=lambda: PRE_NORMS)
     norm_offset: float = 0.0  # the gain is the stored weight plus this
     qk_norm: Literal["head", "full"] | None = None
-    fused: Mapping[str, str] = {}
+    fused: Mapping[str, str] = field(default_factory=dict)
     biased: tuple[str, ...] = ()  # roles with a bias whatever the config says
-    bias_fields: Mapping[str, tuple[str, ...]] = {}  # config flag -> the roles it gives a bias
+    bias_fields: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # config flag -> the roles it gives a bias
     activation: str = "hidden_act"
     layer_types: positions.LayerTypes = positions.all_full
     rotated: Callable[[Fields, int], Sequence[bool]] = positions.all_rotated
-    theta: Mapping[str, float] = {FULL: 10_000.0, SLIDING: 10_000.0}
-    defaults: Mapping[str, Any] = {}
+    theta: Mapping[str, float] = field(default_factory=lambda: {FULL: 10_000.0})
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     scales: Callable[[Fields], Mapping[str, Any]] = lambda fields: {}
 
     def sources(self, spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Part]:
@@ -161,7 +166,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         bias_fields=ALL_BIASES,
         layer_types=positions.where_unrotated,
         rotated=positions.rotated,
-        theta={FULL: 2_000_000.0, SLIDING: 2_000_000.0},
+        theta={FULL: 2_000_000.0},
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 4, "use_sliding_window": False},
     ),
     "MistralForCausalLM": Architecture(

@@ -94,8 +94,7 @@ def layers(
     """The model's distinct rotary embeddings, and each layer's window and choice of them."""
     distance = window(fields)
     by_type = {
-        kind: rope(parameters(fields, kind, theta[kind]), head_dim, max_position)
-        for kind in sorted(set(types))
+        kind: rope(parameters(fields, kind, theta), head_dim, max_position) for kind in sorted(set(types))
     }
     used = [by_type[kind] if turns else NO_ROPE for kind, turns in zip(types, turned, strict=True)]
     ropes = tuple(dict.fromkeys(used))
@@ -106,28 +105,30 @@ def layers(
     return ropes, chosen
 
 
-def parameters(fields: Fields, kind: str, theta: float) -> Mapping[str, Any]:
+def parameters(fields: Fields, kind: str, theta: Mapping[str, float]) -> Mapping[str, Any]:
     """The rope parameters of layers of `kind`, in the newer form (`rope_parameters`, perhaps per kind)
-    or the older (`rope_theta`, `rope_local_base_freq`, `rope_scaling`)."""
+    or the older (`rope_theta`, `rope_scaling`, `rope_local_base_freq`)."""
+    own: dict[str, Any] = {"rope_theta": theta.get(kind, theta[FULL])}
     given = fields.mapping("rope_scaling") or fields.mapping("rope_parameters") or {}
-    if any(key in given for key in (FULL, SLIDING)):
+    nested = FULL in given or SLIDING in given
+    if nested:
         given = Fields(given, {}, "config.json, rope_parameters").mapping(kind) or {}
-    elif kind == SLIDING and "rope_local_base_freq" in fields.config:  # Gemma3's scaling is for full layers
-        given = {"rope_theta": fields.number("rope_local_base_freq")}
-    own: dict[str, Any] = {"rope_theta": theta}
-    for name in ("rope_theta", "partial_rotary_factor"):
-        if fields.get(name) is not None:
-            own[name] = fields.get(name)
-    own |= {name: value for name, value in given.items() if value is not None}
-    if fields.get("original_max_position_embeddings") is not None:  # Phi-3 keeps it outside
-        own["original_max_position_embeddings"] = fields.get("original_max_position_embeddings")
-    return own
+    if kind == SLIDING and SLIDING in theta:  # what is said of the whole model is not said of these
+        local = {"rope_theta": fields.get("rope_local_base_freq")}
+        return own | _present(local) | (_present(given) if nested else {})
+    outside = {name: fields.get(name) for name in ("rope_theta", "partial_rotary_factor")}
+    length = {name: fields.get(name) for name in ("original_max_position_embeddings",)}
+    return own | _present(outside) | _present(given) | _present(length)  # Phi-3's own length, outside, counts
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def longest(fields: Fields, max_position: int) -> int:
     """The context the model may be given: longrope turns other angles beyond its original length, where
     the whole prompt would have to be read again, so it ends there."""
-    own = parameters(fields, FULL, 1.0)
+    own = parameters(fields, FULL, {FULL: 1.0})
     if own.get("rope_type", own.get("type")) not in ("longrope", "su"):
         return max_position
     return min(max_position, original_length(Fields(own, {}), max_position))

@@ -63,7 +63,7 @@ def _llama3(fields: Fields, inv_freq: Array, max_position: int) -> tuple[Array, 
 
 
 def _yarn(fields: Fields, inv_freq: Array, max_position: int) -> tuple[Array, float]:
-    """Pairs turning often keep their frequency, slow ones are stretched, a ramp between (arXiv 2309.00071)."""
+    """Pairs turning often keep their frequency, slow ones are stretched, a ramp between (2309.00071)."""
     length = original_length(fields, max_position)
     factor = fields.number("factor", max_position / length)
     fast, slow = fields.number("beta_fast", 32.0), fields.number("beta_slow", 1.0)
