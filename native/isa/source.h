@@ -52,8 +52,7 @@ inline float plain_at(int32_t kind, const uint8_t* row, int64_t i) {
 }
 
 inline uint32_t zero_at(const Source& s, int32_t row, int64_t g) {
-  const int64_t groups = s.kind == kW4A8 ? 1 : group_count(s.cols, s.group);
-  return s.zero ? s.zero[row * groups + g] : 1u << (s.bits - 1);
+  return s.zero ? s.zero[row * group_count(s.cols, s.group) + g] : 1u << (s.bits - 1);
 }
 
 // The part a stacked row belongs to; `row` becomes its row there.

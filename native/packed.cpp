@@ -1,0 +1,129 @@
+#include "packed.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "isa/source.h"
+
+namespace intaglio {
+
+void AlignedDelete::operator()(void* p) const noexcept { std::free(p); }
+
+std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
+  constexpr std::size_t kHuge = std::size_t{1} << 21;
+  const std::size_t alignment = bytes >= kHuge ? kHuge : 64;
+  const std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
+  std::unique_ptr<void, AlignedDelete> p(std::aligned_alloc(alignment, size));
+  if (!p) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (alignment == kHuge) madvise(p.get(), size, MADV_HUGEPAGE);
+#endif
+  std::memset(p.get(), 0, size);
+  return p;
+}
+
+namespace {
+
+constexpr int kMostGroupScale = 16;  // 16 * 15 fits the 8 bits of an expanded code
+
+void require(bool ok, const std::string& sentence) {
+  if (!ok) throw std::invalid_argument(sentence);
+}
+
+std::pair<int, int> bits_of(int32_t kind) {
+  switch (kind) {
+    case kW8: return {5, 8};
+    case kW8A8: return {8, 8};
+    default: return {2, 4};
+  }
+}
+
+void check_codes(const Source& s) {
+  const auto [low, high] = bits_of(s.kind);
+  const std::string kind = "kind " + std::to_string(s.kind);
+  require(s.bits >= low && s.bits <= high, kind + " takes codes of " + std::to_string(low) + " to " +
+                                               std::to_string(high) + " bits, got " + std::to_string(s.bits));
+  require(s.group >= s.cols || s.group % 8 == 0,
+          kind + " takes groups of a multiple of 8 columns, got " + std::to_string(s.group));
+  require(s.group >= s.cols || (s.kind != kW8A8 && s.kind != kW4A8), kind + " takes one group a row");
+  require(s.scale, kind + " needs scales");
+  require(s.kind != kW8A8 || !s.zero, "kW8A8 takes the middle code as zero; it has no zeros of its own");
+  require((s.kind == kW4A8Two) == (s.group_scale != nullptr), "group scales belong to kW4A8Two, and only to it");
+}
+
+void check_range(const uint8_t* values, int64_t n, int most, const char* what) {
+  if (!values) return;
+  const int found = *std::max_element(values, values + n);
+  require(found <= most, std::string(what) + " may be at most " + std::to_string(most) + ", got " + std::to_string(found));
+}
+
+}  // namespace
+
+void check_source(const Source& s) {
+  require(s.kind >= kF32 && s.kind <= kW4A8Group, "unknown kind of matrix " + std::to_string(s.kind));
+  require(s.rows > 0 && s.cols > 0 && s.codes, "a matrix needs at least one row and one column");
+  if (is_plain(s.kind)) return;
+  check_codes(s);
+  const int64_t groups = group_count(s.cols, s.group);
+  check_range(s.zero, s.rows * groups, (1 << s.bits) - 1, "a zero point");
+  check_range(s.group_scale, s.rows * groups, kMostGroupScale, "a group scale");
+}
+
+PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int threads) {
+  require(!parts.empty(), "a matrix needs at least one part");
+  const Source& first = parts[0];
+  int64_t rows = 0;
+  for (const Source& s : parts) {
+    check_source(s);
+    require(s.kind == first.kind && s.cols == first.cols && s.group == first.group,
+            "parts stacked into one matrix must share kind, columns and group");
+    rows += s.rows;
+  }
+  require(rows <= INT32_MAX, "a matrix has at most 2^31 - 1 rows");
+  PackedMatrix p;
+  p.k = k;
+  p.m = {first.kind, int32_t(rows), first.cols, std::min(first.group, first.cols), nullptr};
+  p.bytes = k->matrix_bytes(p.m.kind, p.m.rows, p.m.cols, p.m.group);
+  p.storage = aligned_bytes(p.bytes);
+  p.m.data = p.storage.get();
+
+  const int64_t tiles = div_up(rows, k->tile);
+  const int64_t n = std::clamp<int64_t>(threads, 1, tiles);
+  const auto share = [&](int64_t i) { return int32_t(std::min<int64_t>(rows, tiles * i / n * k->tile)); };
+  std::vector<std::jthread> workers;
+  for (int64_t i = 1; i < n; ++i)
+    workers.emplace_back([&, i] { k->pack(&p.m, parts.data(), int32_t(parts.size()), share(i), share(i + 1)); });
+  k->pack(&p.m, parts.data(), int32_t(parts.size()), 0, share(1));
+  workers.clear();  // joins
+  return p;
+}
+
+namespace {
+
+float decode_at(const Source& s, int32_t row, int32_t i) {
+  const uint8_t* codes = row_codes(s, row);
+  if (is_plain(s.kind)) return plain_at(s.kind, codes, i);
+  const int64_t g = i / s.group, scales = scale_count(s.kind, s.cols, s.group);
+  const int32_t level = int32_t(code_at(codes, i, s.bits)) - int32_t(zero_at(s, row, g));
+  const int32_t step = s.group_scale ? s.group_scale[row * group_count(s.cols, s.group) + g] : 1;
+  return s.scale[row * scales + (scales == 1 ? 0 : g)] * float(step * level);
+}
+
+}  // namespace
+
+std::vector<float> decode(const Source& s) {
+  std::vector<float> w(std::size_t(s.rows) * std::size_t(s.cols));
+  for (int32_t r = 0; r < s.rows; ++r)
+    for (int32_t i = 0; i < s.cols; ++i) w[std::size_t(r) * std::size_t(s.cols) + std::size_t(i)] = decode_at(s, r, i);
+  return w;
+}
+
+}  // namespace intaglio
