@@ -1,0 +1,104 @@
+"""What is asked of a generation, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from intaglio.engine.sampling import Sampling
+from intaglio.errors import UsageError
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How to draw tokens and when to stop. The default is greedy: temperature 0.
+
+    `stop`: strings that end the text and are not part of it. `seed` None: drawn from the model's seed and the
+    number of the request, so that equal prompts differ.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: str | Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
+    ignore_eos: bool = False
+    logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        if not all(stops):
+            raise UsageError("an empty stop string would end every text before it begins")
+        if self.max_tokens < 1:
+            raise UsageError(f"max_tokens is {self.max_tokens}, it must be at least 1")
+        object.__setattr__(self, "stop", stops)
+        self.sampling(0)
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        return tuple(self.stop)
+
+    def sampling(self, seed: int) -> Sampling:
+        """The native form; `seed` stands in for one that is not given."""
+        fields = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+        values = {name: getattr(self, name) for name in fields}
+        try:
+            return msgspec.convert({**values, "seed": seed if self.seed is None else self.seed}, Sampling)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"sampling: {error}".replace("`$.", "`")) from None
+
+
+@dataclass(frozen=True)
+class CompletionOutput:
+    """One text. `token_ids` ends with the token that stopped it; `logprobs` has one number a token, in nats."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    stop_reason: str | int | None = None
+    logprobs: tuple[float, ...] | None = None
+    index: int = 0
+
+    @property
+    def cumulative_logprob(self) -> float | None:
+        return None if self.logprobs is None else sum(self.logprobs)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one request: `prefill` until its first token, `decode` from there to its last."""
+
+    prompt_tokens: int
+    output_tokens: int
+    prefill: float
+    decode: float
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self.prompt_tokens / max(self.prefill, 1e-9)
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """None for a single token: it came out of the prefill."""
+        return (self.output_tokens - 1) / max(self.decode, 1e-9) if self.output_tokens > 1 else None
+
+
+@dataclass(frozen=True)
+class RequestOutput:
+    """What one prompt gave."""
+
+    request_id: int
+    prompt: str | None
+    prompt_token_ids: tuple[int, ...]
+    outputs: tuple[CompletionOutput, ...]
+    timing: Timing
+    finished: bool = True
