@@ -1,0 +1,18 @@
+"""Rewrites of a model's weights that keep its function and make it easier to code.
+
+Each is a frozen struct: `refuses(spec)` says why it cannot keep the function of a model, `outer` rewrites
+what is outside the layers, `layer` one layer, given an `Observation` of the block with exactly the weights it
+gets; `needs` names the statistics it will ask for. None changes the dict or the tensors it is given.
+"""
+
+from __future__ import annotations
+
+from intaglio.transforms.reorder import Reorder
+from intaglio.transforms.rotate import Rotate
+from intaglio.transforms.scale import ActivationScale
+from intaglio.transforms.smooth import SmoothOutput
+from intaglio.transforms.smooth_attention import SmoothAttention
+
+Transform = Rotate | SmoothAttention | SmoothOutput | Reorder | ActivationScale
+
+__all__ = ["ActivationScale", "Reorder", "Rotate", "SmoothAttention", "SmoothOutput", "Transform"]
