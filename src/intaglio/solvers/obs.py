@@ -1,0 +1,153 @@
+"""Obs: rounds one input at a time, and lets those not yet rounded make up for the error (GPTQ, 2210.17323).
+
+With H^-1 = U^T U, U upper triangular, rounding column j by an error e moves each later column k by
+-e * U[j,k] / U[j,j], which is the least squares answer under the metric H (Optimal Brain Surgeon).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from intaglio.errors import IntaglioError
+from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.lazy import lazy
+from intaglio.solvers.clip import Clip
+from intaglio.solvers.greedy import nearest
+from intaglio.solvers.sequence import in_sequence
+from intaglio.terms import Coded, Metric, Term
+
+if TYPE_CHECKING:
+    import torch
+
+    from intaglio.solvers.sequence import Found
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+
+
+class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
+    """Error feedback under a full metric; under any other, columns are independent and it rounds to nearest.
+
+    `damp`: share of H's mean diagonal added to its diagonal. `block`: columns between updates of all the rest.
+    `order`: as stored, or inputs with the most power first; groups stay contiguous columns in both.
+    `grid`: a group's tables are fitted to the original weights ("fixed"), or to the weights as moved by the
+    time its first column is rounded ("moving"; natural order only).
+    """
+
+    damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
+    block: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
+    order: Literal["natural", "activation"] = "natural"
+    grid: Literal["moving", "fixed"] = "moving"
+
+    def solve(
+        self,
+        w: Tensor,
+        terms: Sequence[Term],
+        metric: Metric,
+        *,
+        clip: Clip | None = None,
+        activation: Integer | None = None,
+        bias: Tensor | None = None,
+        name: str = "matrix",
+    ) -> Coded:
+        """W (out, in) as the sum of `terms`."""
+
+        def find(rest: Tensor, fmt: Format) -> Found:
+            if isinstance(fmt, Floating) or metric.h is None or metric.h.ndim == 1:
+                return nearest(rest, fmt, metric, clip)
+            return self._find(rest, fmt, metric, clip)
+
+        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+
+    def _find(self, w: Tensor, fmt: Integer | TwoLevel, metric: Metric, clip: Clip | None) -> Found:
+        assert metric.h is not None
+        order = self._order(metric.h)
+        factor, damp = inverse_factor(metric.h[order][:, order], self.damp)
+        shrink = clip.search(w, fmt, metric) if clip else None
+        tables = fmt.fit(w, shrink=shrink)
+        moving = self.grid == "moving" and self.order == "natural"
+        walk = _Walk(fmt, tables, shrink, order.tolist(), moving)
+        codes = walk.run(w.t()[order].contiguous(), factor, self._block(fmt.group_size if moving else None))
+        found = torch.empty_like(codes)
+        found[order] = codes
+        return found.t().contiguous(), tables, {"damp": damp}
+
+    def _order(self, h: Tensor) -> Tensor:
+        if self.order == "natural":
+            return torch.arange(len(h))
+        return torch.argsort(h.diagonal(), descending=True, stable=True)
+
+    def _block(self, group_size: int | None) -> int:
+        """Whole groups, so that a group's columns are all up to date when its tables are fitted."""
+        return self.block if group_size is None else max(1, self.block // group_size) * group_size
+
+
+class _Walk:
+    """One pass over the columns in `order`; `tables` are filled in group by group when they move."""
+
+    def __init__(
+        self,
+        fmt: Integer | TwoLevel,
+        tables: dict[str, Tensor],
+        shrink: Tensor | None,
+        order: list[int],
+        moving: bool,
+    ) -> None:
+        self.fmt, self.tables, self.shrink, self.order, self.moving = fmt, tables, shrink, order, moving
+        self.size = fmt.group_size or len(order)
+        self._lay_out()
+
+    def run(self, w: Tensor, factor: Tensor, block: int) -> Tensor:
+        """w (in, out) in `order`, overwritten -> codes uint8 (in, out) in `order`."""
+        codes = torch.empty(w.shape, dtype=torch.uint8)
+        for begin in range(0, len(w), block):
+            end = min(begin + block, len(w))
+            errors = torch.empty(end - begin, w.shape[1])
+            for i in range(begin, end):
+                if self.moving and i % self.size == 0:
+                    self._refit(i // self.size, w[i : i + self.size])
+                codes[i], rounded = self._round(w[i], self.order[i] // self.size)
+                error = errors[i - begin] = (w[i] - rounded) / factor[i, i]
+                w[i + 1 : end].addr_(factor[i, i + 1 : end], error, alpha=-1)
+            w[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
+        return codes
+
+    def _round(self, column: Tensor, group: int) -> tuple[Tensor, Tensor]:
+        """Codes and values of the grid points nearest to one column, (out,) each."""
+        step, zero = self.step[group], self.zero[group]
+        codes = (column / step).round_().add_(zero).clamp_(self.low[group], self.high[group])
+        return codes, (codes - zero).mul_(step)
+
+    def _refit(self, group: int, w: Tensor) -> None:
+        shrink = None if self.shrink is None else self.shrink[:, group : group + 1]
+        fitted = self.fmt.fit_groups(w.t(), self.tables, shrink=shrink)
+        for name, values in fitted.items():
+            self.tables[name][:, group : group + 1] = values
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The grid as contiguous (groups, out), since a column is one row here."""
+        grid = self.fmt.grid(self.tables)
+        self.step = (grid.step * grid.row).t().contiguous()
+        self.zero, self.low, self.high = (t.t().contiguous() for t in (grid.zero, grid.low, grid.high))
+
+
+def inverse_factor(h: Tensor, damp: float) -> tuple[Tensor, float]:
+    """U float32, upper triangular, with (H + damp * mean(diag H) * I)^-1 = U^T U, and the damp it took.
+
+    H = R R^T with R upper is the Cholesky factorization of H read backwards, and U = R^-1: one factorization,
+    in float64, without forming the inverse. If H is too far from positive definite the damping grows tenfold.
+    """
+    h = h.double()
+    identity = torch.eye(len(h), dtype=torch.float64)
+    mean = h.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+    while damp <= 10:
+        factor, failed = torch.linalg.cholesky_ex((h + damp * mean * identity).flip(0, 1))
+        if not failed:
+            upper = factor.flip(0, 1)
+            return torch.linalg.solve_triangular(upper, identity, upper=True).float(), damp
+        damp *= 10
+    raise IntaglioError("the input statistics (Hessian) are not positive definite, whatever the damping")
