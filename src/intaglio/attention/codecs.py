@@ -23,7 +23,7 @@ _NARROWEST = 2.0**-15
 
 
 class Affine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
-    """x (..., head_dim) -> code uint8 (..., head_dim), scale, zero float16 (..., 1); x = scale*code - scale*zero
+    """x (..., head_dim) = scale * code - scale * zero; code uint8 like x, scale and zero float16 (..., 1).
 
     The zero point is not rounded to an integer: values that share a sign lose no range.
     bits/value = bits + 32 / head_dim

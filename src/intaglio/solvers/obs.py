@@ -31,7 +31,7 @@ else:
 class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
     """Error feedback under a full metric; under any other, columns are independent and it rounds to nearest.
 
-    `damp`: share of H's mean diagonal added to its diagonal. `block`: columns between updates of all the rest.
+    `damp`: share of H's mean diagonal added to its diagonal. `block`: columns between updates of the rest.
     `order`: as stored, or inputs with the most power first; groups stay contiguous columns in both.
     `grid`: a group's tables are fitted to the original weights ("fixed"), or to the weights as moved by the
     time its first column is rounded ("moving"; natural order only).
