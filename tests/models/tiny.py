@@ -2,6 +2,7 @@
 
     model = tiny("gemma2")             # a transformers module in float32, the same at every call
     directory = save_tiny("phi3", tmp_path)
+    checkpoint = tiny_checkpoint("qwen2")   # the same model as our own type, in memory
 
 Norms, biases and weights are drawn wide enough that leaving any of them out shows in the logits.
 """
@@ -11,8 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+
+from intaglio.formats import Floating
+from intaglio.models.architectures import architecture, spec_from_config
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.terms import Coded, Dense
 
 SMALL = {
     "vocab_size": 131,
@@ -135,6 +142,45 @@ def save_tiny(name: str, directory: Path, *, seed: int = 0, **changes: Any) -> P
     """The case written by transformers itself: config.json and model.safetensors in `directory`."""
     tiny(name, seed=seed, **changes).save_pretrained(directory)
     return directory
+
+
+def tiny_checkpoint(name: str, *, seed: int = 0, **changes: Any) -> Checkpoint:
+    """The case as a plain float32 Checkpoint in memory."""
+    return checkpoint_of(tiny(name, seed=seed, **changes))
+
+
+def checkpoint_of(model: transformers.PreTrainedModel) -> Checkpoint:
+    """Any transformers model as a plain float32 Checkpoint in memory."""
+    config = model.config.to_dict()
+    spec = spec_from_config(config)
+    tensors = canonical(model)
+    matrices = {name.removesuffix(".weight") for name, tensor in tensors.items() if tensor.ndim == 2}
+    linears = {
+        name: Coded(
+            shape=tensors[f"{name}.weight"].shape,
+            terms=(Dense(Floating("float32")),),
+            state={"0.value": tensors[f"{name}.weight"]},
+            bias=tensors.get(f"{name}.bias"),
+        )
+        for name in sorted(matrices)
+    }
+    vectors = {
+        name.removesuffix(".weight"): tensor
+        for name, tensor in tensors.items()
+        if tensor.ndim == 1 and name.endswith(".weight")
+    }
+    return Checkpoint(name="tiny", config=config, spec=spec, linears=linears, vectors=vectors)
+
+
+def canonical(model: transformers.PreTrainedModel) -> dict[str, np.ndarray]:
+    """Every tensor of a transformers model under its canonical name, in the model's own dtype."""
+    config = model.config.to_dict()
+    state = model.state_dict()
+    sources = architecture(config).sources(spec_from_config(config), config)
+    return {
+        name: (state[part.name][slice(*(part.rows or (None,)))] + part.add).numpy()
+        for name, part in sources.items()
+    }
 
 
 def tokens(count: int, *, batch: int = 1, vocab: int = 131, seed: int = 0) -> torch.Tensor:

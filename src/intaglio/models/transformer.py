@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from intaglio import terms
+from intaglio.formats.arrays import to_torch
 from intaglio.lazy import lazy
 from intaglio.models import roles
 from intaglio.models.rope import table
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch.nn import functional
 
+    from intaglio.models.checkpoint import Checkpoint
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
@@ -25,6 +28,41 @@ else:
 Weights: TypeAlias = "dict[str, Tensor]"  # "<name>.weight", "<name>.bias"; which names, each function says
 Tap: TypeAlias = "Callable[[str, Tensor], Tensor]"  # (point, x) -> x or what takes its place
 POINTS = (*roles.INPUTS, "query", "key", "value")  # where a tap is called in every block
+
+
+def forward(checkpoint: Checkpoint, tokens: Tensor) -> Tensor:
+    """tokens (b, t) -> logits (b, t, vocab) float32, holding the weights of one layer at a time."""
+    spec = checkpoint.spec
+    with torch.no_grad():
+        outer = outer_weights(checkpoint)
+        x = embed(spec, outer, tokens)
+        for layer in range(spec.num_layers):
+            x = block(spec, layer, layer_weights(checkpoint, layer), x)
+        return head(spec, outer, x)
+
+
+def layer_weights(checkpoint: Checkpoint, layer: int) -> Weights:
+    """One layer's weights as `block` takes them, float32, decoded where they are coded."""
+    prefix = f"model.layers.{layer}."
+    inside = _decoded(checkpoint, lambda name: name.startswith(prefix))
+    return {name.removeprefix(prefix): tensor for name, tensor in inside.items()}
+
+
+def outer_weights(checkpoint: Checkpoint) -> Weights:
+    """What lies outside the layers, as `embed` and `head` take it, float32."""
+    return _decoded(checkpoint, lambda name: not name.startswith("model.layers."))
+
+
+def _decoded(checkpoint: Checkpoint, wanted: Callable[[str], bool]) -> Weights:
+    weights = {}
+    for name in filter(wanted, checkpoint.linears):
+        coded = checkpoint.linears[name]
+        weights[f"{name}.weight"] = terms.decode(coded)
+        if coded.bias is not None:
+            weights[f"{name}.bias"] = to_torch(coded.bias)
+    for name in filter(wanted, checkpoint.vectors):
+        weights[f"{name}.weight"] = to_torch(checkpoint.vectors[name])
+    return weights
 
 
 def untouched(point: str, x: Tensor) -> Tensor:
@@ -117,7 +155,8 @@ def rotate(rope: Rope, x: Tensor) -> Tensor:
     if not rope.dim:
         return x
     cos, sin = (torch.from_numpy(part).to(x) for part in table(rope, x.shape[2]))  # (t, dim/2)
-    first, second, rest = x.split((rope.dim // 2, rope.dim // 2, x.shape[-1] - rope.dim), dim=-1)
+    half = rope.dim // 2
+    first, second, rest = x[..., :half], x[..., half : rope.dim], x[..., rope.dim :]
     return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
 
 
@@ -145,7 +184,7 @@ def _heads(spec: ModelSpec, w: Weights, role: str, n: Tensor) -> Tensor:
     gain = f"self_attn.{role}_norm.weight"
     if normed == "full":
         y = norm(spec, w[gain], y)
-    y = y.unflatten(-1, (-1, spec.head_dim))
+    y = y.reshape(*n.shape[:-1], -1, spec.head_dim)
     if normed == "head":
         y = norm(spec, w[gain], y)
     return y.transpose(1, 2)

@@ -1,0 +1,86 @@
+"""How a compressed model is executed, in plain torch: the definition the integer executor is tested against.
+
+Inputs of a linear are rounded to the integers its `activation` names, one scale a token; keys and values
+are what a codec gives back, and where that codec has few bits, queries are rounded to 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from intaglio.errors import IntaglioError
+from intaglio.formats import Integer
+from intaglio.lazy import lazy
+from intaglio.models import roles
+from intaglio.models.transformer import Tap, block, embed, head, layer_weights, outer_weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from intaglio.models.checkpoint import Checkpoint
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+
+
+class Codec(Protocol):
+    """How keys and values are remembered, as attention.Affine and attention.Half do it."""
+
+    @property
+    def bits(self) -> int:
+        """Of a code; 16 is a plain float."""
+        ...
+
+    def roundtrip(self, x: Tensor) -> Tensor:
+        """What will be read back of x (..., head_dim)."""
+        ...
+
+
+def forward(checkpoint: Checkpoint, tokens: Tensor, *, kv: Codec | None = None) -> Tensor:
+    """tokens (b, t) -> logits (b, t, vocab) float32, as the executor has them. `kv` None: exact."""
+    spec = checkpoint.spec
+    with torch.no_grad():
+        outer = outer_weights(checkpoint)
+        x = embed(spec, outer, tokens)
+        for layer in range(spec.num_layers):
+            tap = rounding(_layer_activations(checkpoint, layer), kv)
+            x = block(spec, layer, layer_weights(checkpoint, layer), x, tap=tap)
+        return head(spec, outer, x, tap=rounding({"head_in": _head_activation(checkpoint)}))
+
+
+def rounding(activations: Mapping[str, Integer | None], kv: Codec | None = None) -> Tap:
+    """A tap that rounds: what `point` reads to `activations[point]`, keys and values through `kv`."""
+
+    def tap(point: str, x: Tensor) -> Tensor:
+        if point in ("key", "value"):
+            return x if kv is None else kv.roundtrip(x)
+        if point == "query":
+            return x if kv is None or kv.bits >= 16 else round_tokens(x, 8)
+        activation = activations[point]
+        return x if activation is None else round_tokens(x, activation.bits)
+
+    return tap
+
+
+def round_tokens(x: Tensor, bits: int) -> Tensor:
+    """x (..., n) on a symmetric grid of 2^bits - 1 steps, one scale max|x| / (2^(bits-1) - 1) a token."""
+    highest = (1 << (bits - 1)) - 1
+    scale = x.abs().amax(-1, keepdim=True) / highest
+    return (x / torch.where(scale == 0, 1.0, scale)).round() * scale
+
+
+def _layer_activations(checkpoint: Checkpoint, layer: int) -> dict[str, Integer | None]:
+    """What each point of a layer is rounded to; linears that share an input share its rounding."""
+    found = {}
+    for point, readers in roles.INPUTS.items():
+        formats = {checkpoint.linears[roles.site(layer, role)].activation for role in readers}
+        if len(formats) > 1:
+            names = ", ".join(roles.LINEARS[role] for role in readers)
+            raise IntaglioError(f"layer {layer}: {names} share their input, and read it in different formats")
+        found[point] = formats.pop()
+    return found
+
+
+def _head_activation(checkpoint: Checkpoint) -> Integer | None:
+    return checkpoint.linears[roles.HEAD if roles.HEAD in checkpoint.linears else roles.EMBEDDING].activation
