@@ -1,0 +1,89 @@
+"""The fields of a recipe, their types and ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from intaglio.attention import Codec
+from intaglio.formats import Integer
+from intaglio.models import texts
+from intaglio.solvers import Clip, Greedy, Solver
+from intaglio.terms import Term
+from intaglio.transforms import Transform
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
+Layers = Annotated[str, Meta(pattern=r"^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$", max_length=200)]
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What becomes of the matrices it matches. Of several that match one matrix, the last in the list holds.
+
+    `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head), `linear` for the seven of every layer, or
+    `re:` and a pattern that must cover a site's whole name. `layers`: "0-3,29"; None means all.
+    No terms: the matrix is left as it is.
+    """
+
+    match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (
+        "linear",
+    )
+    layers: Layers | None = None
+    terms: tuple[Term, ...] = ()
+    solver: Solver = Greedy()
+    clip: Clip | None = None
+    activation: Integer | None = None  # what the input is quantized to at run time
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`samples` windows of `seq_len` tokens, drawn from the text by `seed`."""
+
+    samples: Annotated[int, Meta(ge=1, le=1 << 16)] = 32
+    seq_len: Annotated[int, Meta(ge=2, le=1 << 17)] = 512
+    seed: Annotated[int, Meta(ge=0, lt=1 << 32)] = 0
+    text: Annotated[str, Meta(min_length=1)] = texts.DEFAULT
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Beyond these, on held-out windows, the result counts as broken: damage, not a matter of taste."""
+
+    kl: Annotated[float, Meta(gt=0)] = 3.0  # mean, nats, from the original
+    perplexity: Annotated[float, Meta(gt=1)] = 10.0  # times the original's
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is promised of this recipe beside another (or, without one, beside full precision).
+
+    `better_than` alone: a lower value. With `closes`: of the log-perplexity gap to full precision that recipe
+    leaves, this one closes at least that share. `within`: at most this much above full precision, relative.
+    """
+
+    metric: Literal["perplexity", "bits_per_weight"]
+    better_than: Name | None = None
+    closes: Annotated[float, Meta(gt=0, le=1)] | None = None
+    within: Annotated[float, Meta(gt=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.better_than is None) == (self.within is None):
+            raise ValueError("a claim names either `better_than` (a recipe) or `within` (of full precision)")
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """W ~ T^-1(sum of terms): the transforms, then for every matrix its terms and how they are found."""
+
+    name: Name
+    source: str
+    summary: str
+    transforms: tuple[Transform, ...] = ()
+    weights: Annotated[tuple[Rule, ...], Meta(min_length=1)]
+    cache: Codec | None = None
+    calibration: Calibration = Calibration()
+    propagate: Literal["original", "quantized"] = "quantized"  # what the blocks before hand to a block
+    limits: Limits = Limits()
+    claims: tuple[Claim, ...] = ()
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors."""
+    return msgspec.json.schema(Recipe)
