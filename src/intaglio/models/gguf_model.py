@@ -1,0 +1,105 @@
+"""A GGUF file as a plain model: its tensors under Hugging Face's names, its rotary rows put back in order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from intaglio.errors import IntaglioError
+from intaglio.models import gguf_config, plain
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.gguf import Gguf
+from intaglio.models.huggingface_dir import fingerprint
+from intaglio.models.shards import hash_files
+from intaglio.types import Array
+
+OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+INSIDE = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+# where an architecture's name means something else
+DIFFERENT = {
+    "gemma2": {"ffn_norm": "pre_feedforward_layernorm"},
+    "gemma3": {"ffn_norm": "pre_feedforward_layernorm"},
+    "phi3": {"ffn_up": "mlp.gate_up_proj"},
+}
+# their q and k rows are stored for a rotary embedding of neighbouring channels: (0, d/2, 1, d/2 + 1, …)
+INTERLEAVED = ("llama", "smollm3", "granite")
+FACTORS = (
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+)  # in the config instead
+
+
+def open_gguf(path: Path, dtype: plain.Dtype | None = None, name: str | None = None) -> Checkpoint:
+    """The model in `path`; numbers in blocks become float32 unless `dtype` says otherwise."""
+    file = Gguf.open(path)
+    if file.metadata.get("split.count", 1) not in (0, 1):
+        raise IntaglioError(f"{path}: is one part of several: join them first, with llama-gguf-split --merge")
+    config = gguf_config.config(file)
+    return plain.checkpoint(
+        name or str(path),
+        config,
+        GgufTensors(file, config),
+        files={},
+        identify=lambda: fingerprint(config, hash_files([path])),
+        dtype=dtype,
+        gains_whole=True,
+    )
+
+
+class GgufTensors:
+    """The tensors of a file under Hugging Face's names, decoded when read."""
+
+    def __init__(self, file: Gguf, config: dict[str, Any]) -> None:
+        self._file = file
+        architecture = str(file.metadata["general.architecture"])
+        self._names = {_name(architecture, name): name for name in file.tensors if name not in FACTORS}
+        if len(self._names) + sum(name in FACTORS for name in file.tensors) != len(file.tensors):
+            raise IntaglioError(f"{file.path}: two of its tensors stand for the same weights")
+        self._heads = _interleaved_heads(architecture, config)
+        self.shapes = {ours: file.tensors[theirs].shape for ours, theirs in self._names.items()}
+        self.nbytes = sum(tensor.nbytes for tensor in file.tensors.values())
+
+    def read(self, name: str, rows: tuple[int, int] | None = None) -> Array:
+        """The values, all or some rows; q and k in Hugging Face's order."""
+        values = self._file.read(self._names[name], rows)
+        heads = self._heads.get(name.split(".")[-2])
+        if heads is None:
+            return values
+        assert rows is None  # no architecture both interleaves and fuses
+        return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def _interleaved_heads(architecture: str, config: dict[str, Any]) -> dict[str, int]:
+    if architecture not in INTERLEAVED:
+        return {}
+    heads = config["num_attention_heads"]
+    return {"q_proj": heads, "k_proj": config.get("num_key_value_heads", heads)}
+
+
+def _name(architecture: str, name: str) -> str:
+    """Hugging Face's name of a tensor; one that is unknown keeps its own, and is refused as unused."""
+    stem, _, kind = name.rpartition(".")
+    if stem in OUTSIDE:
+        return f"{OUTSIDE[stem]}.{kind}"
+    found = re.fullmatch(r"blk\.(\d{1,4})\.([a-z_]+)", stem)
+    known = {**INSIDE, **DIFFERENT.get(architecture, {})}
+    if not found or found[2] not in known:
+        return name
+    return f"model.layers.{int(found[1])}.{known[found[2]]}.{kind}"

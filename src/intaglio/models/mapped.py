@@ -1,0 +1,24 @@
+"""A file's bytes, mapped read-only: read when touched, given back to the system under pressure."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+
+from intaglio.errors import IntaglioError
+from intaglio.types import Array
+
+
+def map_file(path: Path, *, least: int) -> Array:
+    """(size,) uint8 over the file; one shorter than `least` bytes is refused."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size < least:
+                raise IntaglioError(f"{path}: {size} bytes are too few to hold a header")
+            data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise IntaglioError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    return np.frombuffer(data, np.uint8)
