@@ -1,0 +1,372 @@
+#include "executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <utility>
+
+namespace intaglio {
+namespace {
+
+template <class... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  std::string sentence;
+  const auto append = [&](const auto& part) {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>) {
+      sentence += std::to_string(part);
+    } else {
+      sentence += part;
+    }
+  };
+  (append(parts), ...);
+  throw std::invalid_argument(sentence);
+}
+
+void check_range(const char* what, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high) refuse(what, " must be in ", low, "..", high, ", got ", value);
+}
+
+const Limits& checked(const Limits& l) {
+  check_range("threads", l.threads, 1, 1024);
+  check_range("max_tokens", l.max_tokens, 1, 1 << 16);
+  check_range("max_sequences", l.max_sequences, 1, 1 << 14);
+  check_range("max_context", l.max_context, 1, 1 << 24);
+  check_range("pages", l.pages, 1, 1 << 24);
+  check_range("vocab", l.vocab, 1, 1 << 24);
+  check_range("layers", l.layers, 1, 1 << 12);
+  check_range("head_dim", l.head_dim, 1, 1 << 12);
+  check_range("kv_heads", l.kv_heads, 1, 1 << 12);
+  if (l.heads < 1 || l.heads % l.kv_heads) refuse(l.heads, " heads cannot share ", l.kv_heads, " KV heads evenly");
+  if (l.kv_bits != 4 && l.kv_bits != 8 && l.kv_bits != 16) refuse("KV bits must be 4, 8 or 16, got ", l.kv_bits);
+  return l;
+}
+
+Cache make_cache(const Kernels* kernels, const Limits& l) {
+  Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};
+  cache.page_bytes = static_cast<size_t>(round_up(static_cast<int32_t>(kernels->page_bytes(&cache.layout)), 64));
+  cache.memory = Block<char>(cache.page_bytes * 2 * static_cast<size_t>(l.layers) * static_cast<size_t>(l.pages));
+  return cache;
+}
+
+Worker make_worker(const Kernels* kernels, const Limits& l, const PageLayout& layout) {
+  const int32_t rep = l.heads / l.kv_heads;
+  const size_t heads = static_cast<size_t>(kQueries) * rep, pages = divide_up(l.max_context, kPage);
+  Worker w;
+  w.attend = Block<char>(kernels->attend_scratch(&layout, kQueries, rep));
+  w.out = Block<float>(heads * l.head_dim);
+  w.partial = Block<float>(heads * 2);
+  w.total = Block<float>(heads * 2);
+  w.k_pages = Block<void*>(pages);
+  w.v_pages = Block<void*>(pages);
+  w.logits = Block<float>(l.vocab);
+  w.candidates = Block<Candidate>(l.vocab);
+  w.seen = Block<uint64_t>(divide_up(l.vocab, 64));
+  return w;
+}
+
+size_t worker_nbytes(const Worker& w) {
+  return w.row.nbytes() + w.attend.nbytes() + w.out.nbytes() + w.partial.nbytes() + w.total.nbytes() +
+         w.k_pages.nbytes() + w.v_pages.nbytes() + w.logits.nbytes() + w.candidates.nbytes() + w.seen.nbytes();
+}
+
+}  // namespace
+
+Buffer::Buffer(int32_t rows, int32_t w, bool floats, int32_t group)
+    : width(w), sum_group(group), ld(round_up(w, 64)), lds(group ? divide_up(w, group) : 0) {
+  const auto n = static_cast<size_t>(rows);
+  if (floats) f = Block<float>(n * ld);
+  if (!group) return;
+  q = Block<int8_t>(n * ld);
+  scale = Block<float>(n);
+  sums = Block<int32_t>(n * lds);
+}
+
+Executor::Executor(const Kernels* kernels, const Limits& limits)
+    : kernels_(kernels),
+      limits_(checked(limits)),
+      cache_(make_cache(kernels, limits)),
+      split_(limits.heads, limits.head_dim, divide_up(limits.max_context, kKeys)),
+      position_(limits.max_tokens),
+      row_token_(std::max(limits.max_tokens, limits.max_sequences)),
+      sampled_(limits.max_sequences),
+      chunk_(limits.max_sequences),
+      page_span_(limits.max_tokens),
+      query_span_(limits.max_tokens),
+      logits_(static_cast<size_t>(limits.max_sequences) * round_up(limits.vocab, 16)),
+      written_(limits.pages, -1),
+      pool_(limits.threads) {
+  for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(kernels, limits, cache_.layout));
+}
+
+// --- building
+
+int32_t Executor::add_buffer(int32_t width, bool floats, int32_t sum_group) {
+  check_range("buffer width", width, 1, 1 << 24);
+  check_range("sum group", sum_group, 0, width);
+  buffers_.push_back(std::make_unique<Buffer>(limits_.max_tokens, width, floats, sum_group));
+  for (Worker& w : workers_) {
+    const auto ld = static_cast<size_t>(buffers_.back()->ld);
+    if (w.row.nbytes() < ld * sizeof(float)) w.row = Block<float>(ld);
+  }
+  return static_cast<int32_t>(buffers_.size()) - 1;
+}
+
+int32_t Executor::add_vector(const float* values, int32_t n) {
+  vectors_.emplace_back(static_cast<size_t>(n));
+  std::copy(values, values + n, vectors_.back().data());
+  return static_cast<int32_t>(vectors_.size()) - 1;
+}
+
+int32_t Executor::add_matrix(const Matrix* matrix) {
+  matrices_.push_back(matrix);
+  return static_cast<int32_t>(matrices_.size()) - 1;
+}
+
+int32_t Executor::add_rope(std::vector<float> inv_freq, double scale) {
+  check_range("rotary pairs", static_cast<int64_t>(inv_freq.size()), 0, limits_.head_dim / 2);
+  ropes_.push_back(std::make_unique<Rope>(std::move(inv_freq), scale, limits_.max_tokens));
+  add<Angles>(ropes_.back().get());
+  return static_cast<int32_t>(ropes_.size()) - 1;
+}
+
+Slice Executor::slice(Columns c) const {
+  if (c.buffer < 0) return {nullptr, 0, limits_.vocab};
+  const Buffer* b = buffers_.at(static_cast<size_t>(c.buffer)).get();
+  if (c.offset < 0 || c.width < 1 || c.offset + c.width > b->width) {
+    refuse("columns ", c.offset, "+", c.width, " leave a buffer of ", b->width);
+  }
+  return {b, c.offset, c.width};
+}
+
+const float* Executor::vector(int32_t id) const {
+  return id < 0 ? nullptr : vectors_.at(static_cast<size_t>(id)).data();
+}
+
+template <class T, class... Args>
+void Executor::add(Args&&... args) {
+  ops_.push_back(std::make_unique<T>(std::forward<Args>(args)...));
+  units_.assign(ops_.size(), 0);
+  counters_ = std::make_unique<Counter[]>(ops_.size());
+}
+
+void Executor::embed(int32_t matrix, Columns target, float scale) {
+  add<Embed>(kernels_, matrices_.at(matrix), slice(target), scale);
+}
+
+void Executor::norm(Columns source, Columns target, int32_t gain, float eps, Rows rows) {
+  add<Norm>(kernels_, slice(source), slice(target), vector(gain), eps, rows);
+}
+
+void Executor::add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha) {
+  add<AddNorm>(kernels_, slice(source), slice(residual), vector(gain), eps, alpha);
+}
+
+void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate,
+                      Rows rows) {
+  const Matrix* m = matrices_.at(matrix);
+  const Buffer* x = buffers_.at(source).get();
+  const Slice y = slice(target);
+  if (m->cols != x->width || m->rows != y.width) {
+    refuse("a matrix of ", m->rows, "x", m->cols, " cannot read ", x->width, " columns and write ", y.width);
+  }
+  add<Linear>(kernels_, m, x, y, vector(bias), alpha, accumulate, rows, limits_.threads);
+}
+
+void Executor::gate(Columns gate, Columns up, Columns target, int32_t activation) {
+  add<Gate>(kernels_, slice(gate), slice(up), slice(target), activation);
+}
+
+void Executor::append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain,
+                      float eps) {
+  add<Append>(kernels_, &cache_, layer, ropes_.at(rope).get(), slice(q), slice(k), slice(v), vector(q_gain),
+              vector(k_gain), eps);
+}
+
+void Executor::attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap) {
+  const AttendSettings settings = {limits_.heads, layer, window, scale, softcap};
+  add<Attention>(kernels_, &cache_, &split_, settings, slice(q), slice(target));
+  add<Merge>(static_cast<const Attention*>(ops_.back().get()));
+}
+
+void Executor::softcap(float cap) { add<Softcap>(kernels_, limits_.vocab, cap); }
+
+void Executor::sample() { add<Sample>(limits_.vocab); }
+
+// --- checking a request
+
+void Executor::check(const Request& r) {
+  check_range("chunks in a step", r.chunks, 1, limits_.max_sequences);
+  check_range("tokens in a step", r.tokens, 1, limits_.max_tokens);
+  int64_t tokens = 0, pages = 0, history = 0;
+  for (int32_t i = 0; i < r.chunks; ++i) {
+    const int32_t* row = r.table + i * Request::kColumns;
+    check_range("tokens in a chunk", row[Request::kCount], 1, limits_.max_tokens);
+    check_range("pages of a chunk", row[Request::kPages], 1, limits_.pages);
+    check_range("history of a chunk", row[Request::kHistory], 0, 1 << 30);
+    tokens += row[Request::kCount];
+    pages += row[Request::kPages];
+    history += row[Request::kHistory];
+  }
+  if (tokens != r.tokens || pages != r.pages || history != r.history) refuse("a step's table disagrees with its arrays");
+}
+
+void Executor::check_pages(int32_t chunk, int32_t position, int32_t count, const int32_t* pages, int32_t n) {
+  if (n < divide_up(position + count, kPage)) {
+    refuse("chunk ", chunk, ": positions up to ", position + count - 1, " need ", divide_up(position + count, kPage),
+           " pages, got ", n);
+  }
+  for (int32_t j = 0; j < n; ++j) {
+    if (pages[j] < 0 || pages[j] >= limits_.pages) {
+      refuse("chunk ", chunk, ": page id ", pages[j], " is not in 0..", limits_.pages - 1);
+    }
+  }
+  for (int32_t j = position / kPage; j < divide_up(position + count, kPage); ++j) {
+    if (written_[pages[j]] == steps_) refuse("chunk ", chunk, ": page ", pages[j], " would be written twice in one step");
+    written_[pages[j]] = steps_;
+  }
+}
+
+void Executor::check_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0) {
+  const int32_t* row = r.table + i * Request::kColumns;
+  const int32_t count = row[Request::kCount], position = row[Request::kPosition];
+  if (position < 0 || position > limits_.max_context - count) {
+    refuse("chunk ", i, ": positions ", position, "..", int64_t{position} + count - 1, " are not in 0..",
+           limits_.max_context - 1, " (max_context ", limits_.max_context, ")");
+  }
+  check_pages(i, position, count, r.page_ids + page0, row[Request::kPages]);
+  const auto check_tokens = [&](const int32_t* ids, int32_t n) {
+    for (int32_t j = 0; j < n; ++j) {
+      if (ids[j] < 0 || ids[j] >= limits_.vocab) {
+        refuse("chunk ", i, ": token id ", ids[j], " is not in 0..", limits_.vocab - 1);
+      }
+    }
+  };
+  check_tokens(r.token_ids + first, count);
+  check_tokens(r.history_ids + history0, row[Request::kHistory]);
+  const float* s = r.settings + i * 4;
+  if (!(s[0] >= 0 && std::isfinite(s[0]))) refuse("chunk ", i, ": temperature must be 0 or more, got ", s[0]);
+  if (!(s[1] > 0 && s[1] <= 1)) refuse("chunk ", i, ": top_p must be in (0, 1], got ", s[1]);
+  if (!(s[2] >= 0 && s[2] <= 1)) refuse("chunk ", i, ": min_p must be in [0, 1], got ", s[2]);
+  if (!(s[3] > 0 && std::isfinite(s[3]))) refuse("chunk ", i, ": repetition_penalty must be above 0, got ", s[3]);
+  if (row[Request::kTopK] < 0) refuse("chunk ", i, ": top_k must be 0 or more, got ", row[Request::kTopK]);
+}
+
+// --- one step
+
+void Executor::fill_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0,
+                          bool all_rows) {
+  const int32_t* row = r.table + i * Request::kColumns;
+  const float* s = r.settings + i * 4;
+  const int32_t count = row[Request::kCount];
+  Chunk& c = chunk_[i];
+  c = {first, count, row[Request::kPosition], r.page_ids + page0, -1,
+       {s[0], s[1], s[2], s[3], row[Request::kTopK], r.seeds[i]}, r.history_ids + history0, row[Request::kHistory]};
+  if (row[Request::kSample] && !all_rows) c.row = step_.rows;
+  for (int32_t t = 0; t < count; ++t) {
+    position_[first + t] = c.position + t;
+    if (all_rows || (c.row >= 0 && t == count - 1)) row_token_[step_.rows++] = first + t;
+  }
+  cut(i);
+}
+
+// Cuts a chunk's tokens by page, and into blocks of queries.
+void Executor::cut(int32_t i) {
+  const Chunk& c = chunk_[i];
+  for (int32_t t = 0; t < c.count;) {
+    const int32_t n = std::min(c.count - t, kPage - (c.position + t) % kPage);
+    page_span_[step_.page_spans++] = {i, c.first + t, n};
+    t += n;
+  }
+  for (int32_t t = 0; t < c.count; t += kQueries) {
+    query_span_[step_.query_spans++] = {i, c.first + t, std::min(kQueries, c.count - t)};
+  }
+  step_.key_spans = std::max(step_.key_spans, divide_up(c.position + c.count, kKeys));
+}
+
+void Executor::prepare(const Request& r, bool all_rows) {
+  ++steps_;
+  check(r);
+  int32_t first = 0, page = 0, history = 0;
+  const auto each = [&](auto body) {
+    first = page = history = 0;
+    for (int32_t i = 0; i < r.chunks; ++i) {
+      body(i);
+      const int32_t* row = r.table + i * Request::kColumns;
+      first += row[Request::kCount];
+      page += row[Request::kPages];
+      history += row[Request::kHistory];
+    }
+  };
+  each([&](int32_t i) { check_chunk(r, i, first, page, history); });
+  step_ = {r.tokens, 0, r.chunks, r.token_ids, position_.data(), row_token_.data(), chunk_.data(), page_span_.data(),
+           query_span_.data(), 0, 0, 0, false, nullptr, 0, nullptr};
+  each([&](int32_t i) { fill_chunk(r, i, first, page, history, all_rows); });
+  const int32_t units = step_.query_spans * limits_.kv_heads;
+  step_.split_keys = r.tokens <= kSplitTokens && step_.key_spans > 1 && units < 4 * limits_.threads && limits_.threads > 1;
+}
+
+void Executor::run() {
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    units_[i] = ops_[i]->units(step_);
+    counters_[i].next.store(0, std::memory_order_relaxed);
+  }
+  pool_.run([](void* self, int member) { static_cast<Executor*>(self)->work(member); }, this);
+}
+
+void Executor::work(int member) {
+  const Worker& worker = workers_[member];
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    if (units_[i] == 0) continue;
+    std::atomic<int32_t>& next = counters_[i].next;
+    for (int32_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units_[i];) {
+      ops_[i]->run(step_, unit, worker);
+    }
+    pool_.barrier();
+  }
+}
+
+std::vector<int32_t> Executor::step(const Request& request) {
+  prepare(request, false);
+  step_.logits = logits_.data();
+  step_.ldl = round_up(limits_.vocab, 16);
+  step_.sampled = sampled_.data();
+  run();
+  draws_ = step_.rows;
+  return {sampled_.data(), sampled_.data() + draws_};
+}
+
+void Executor::score(const Request& request, float* logits) {
+  prepare(request, true);
+  step_.logits = logits;
+  step_.ldl = limits_.vocab;
+  run();
+}
+
+const float* Executor::logits_of(int32_t draw) const {
+  check_range("draw of the last step", draw, 0, draws_ - 1);
+  return logits_.data() + static_cast<size_t>(draw) * round_up(limits_.vocab, 16);
+}
+
+int32_t Executor::token_of(int32_t draw) const {
+  logits_of(draw);
+  return sampled_[draw];
+}
+
+void Executor::read_page(int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value, float* out) const {
+  check_range("page", page, 0, limits_.pages - 1);
+  check_range("layer", layer, 0, limits_.layers - 1);
+  check_range("head", head, 0, limits_.kv_heads - 1);
+  check_range("slot", slot, 0, kPage - 1);
+  kernels_->page_read(&cache_.layout, cache_.page(page, layer, is_value), head, slot, out, is_value);
+}
+
+size_t Executor::nbytes() const {
+  size_t total = cache_.memory.nbytes() + logits_.nbytes() + split_.out.nbytes() + split_.partial.nbytes();
+  for (const auto& b : buffers_) total += b->nbytes();
+  for (const auto& v : vectors_) total += v.nbytes();
+  for (const auto& r : ropes_) total += r->cos.nbytes() + r->sin.nbytes();
+  for (const Worker& w : workers_) total += worker_nbytes(w);
+  return total;
+}
+
+}  // namespace intaglio

@@ -1,0 +1,118 @@
+// The step executor: a program of fused ops over preallocated buffers, run by a pool of threads.
+// Python builds the program once; a step is one call, allocates nothing and holds no lock of Python's.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attention.h"
+#include "ops.h"
+#include "pool.h"
+
+namespace intaglio {
+
+// Everything that fixes the size of the executor's memory.
+struct Limits {
+  int32_t threads, max_tokens, max_sequences, max_context, pages;
+  int32_t vocab, layers, heads, kv_heads, head_dim, kv_bits;
+};
+
+// One step as it is asked for; `table` is chunks x kColumns, the arrays behind it are concatenated over the chunks.
+struct Request {
+  enum Column { kCount, kPosition, kPages, kSample, kTopK, kHistory, kColumns };
+
+  int32_t chunks, tokens, pages, history;  // lengths
+  const int32_t* table;
+  const int32_t* token_ids;
+  const int32_t* page_ids;
+  const int32_t* history_ids;
+  const float* settings;  // chunks x (temperature, top_p, min_p, repetition_penalty)
+  const uint64_t* seeds;  // chunks
+};
+
+class Executor {
+ public:
+  // Throws std::invalid_argument with a sentence when a limit makes no sense.
+  Executor(const Kernels* kernels, const Limits& limits);
+
+  // Building the program. Ids count from 0 in the order of the calls; an id of -1 where one is optional means none.
+  int32_t add_buffer(int32_t width, bool floats, int32_t sum_group);
+  int32_t add_vector(const float* values, int32_t n);
+  int32_t add_matrix(const Matrix* matrix);  // stays the caller's, who keeps it alive
+  int32_t add_rope(std::vector<float> inv_freq, double scale);
+
+  struct Columns {
+    int32_t buffer, offset, width;  // buffer -1: the step's logits
+  };
+  void embed(int32_t matrix, Columns target, float scale);
+  void norm(Columns source, Columns target, int32_t gain, float eps, Rows rows);
+  void add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha);
+  void linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate, Rows rows);
+  void gate(Columns gate, Columns up, Columns target, int32_t activation);
+  void append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain, float eps);
+  void attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap);
+  void softcap(float cap);
+  void sample();
+
+  // Runs one step and gives the tokens drawn, one for each chunk that asked, in their order; kNotFinite where the
+  // logits are broken. Throws std::invalid_argument, before anything runs, when the request breaks a limit.
+  std::vector<int32_t> step(const Request& request);
+  // Runs one step that gives every token's logits instead of samples: tokens x vocab.
+  void score(const Request& request, float* logits);
+
+  // Of the last step's draw i; throws std::invalid_argument when there was none.
+  const float* logits_of(int32_t draw) const;
+  int32_t token_of(int32_t draw) const;
+
+  // KV of one layer, token and head as attention reads it, for tests: head_dim floats.
+  void read_page(int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value, float* out) const;
+
+  const Limits& limits() const { return limits_; }
+  size_t nbytes() const;  // all memory but the matrices'
+  size_t cache_nbytes() const { return cache_.memory.nbytes(); }
+
+ private:
+  struct alignas(64) Counter {
+    std::atomic<int32_t> next{0};
+  };
+
+  Slice slice(Columns columns) const;
+  const float* vector(int32_t id) const;
+  template <class T, class... Args>
+  void add(Args&&... args);
+
+  void prepare(const Request& request, bool all_rows);
+  void check(const Request& request);
+  void check_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0);
+  void check_pages(int32_t chunk, int32_t position, int32_t count, const int32_t* pages, int32_t n);
+  void fill_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0, bool all_rows);
+  void cut(int32_t i);
+  void run();
+  void work(int member);
+
+  const Kernels* kernels_;
+  Limits limits_;
+  Cache cache_;
+  SplitResults split_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<Block<float>> vectors_;
+  std::vector<const Matrix*> matrices_;
+  std::vector<std::unique_ptr<Rope>> ropes_;
+  std::vector<std::unique_ptr<Op>> ops_;
+  std::unique_ptr<Counter[]> counters_;
+  std::vector<int32_t> units_;
+  std::vector<Worker> workers_;
+
+  Step step_{};
+  Block<int32_t> position_, row_token_, sampled_;
+  Block<Chunk> chunk_;
+  Block<Span> page_span_, query_span_;
+  Block<float> logits_;
+  std::vector<int64_t> written_;  // by page: the last step that wrote it
+  int64_t steps_ = 0;
+  int32_t draws_ = 0;  // of the last step
+  Pool pool_;
+};
+
+}  // namespace intaglio

@@ -1,0 +1,102 @@
+// The ops that work token by token or row tile by row tile. Those of attention are in attention.h.
+#pragma once
+#include "step.h"
+
+namespace intaglio {
+
+// Which rows an op walks: every token, those whose logits are wanted (already side by side), or these taken out of
+// all tokens.
+enum class Rows : int32_t { kTokens, kWanted, kGathered };
+
+// target = scale * row(embedding, token)
+struct Embed : Op {
+  Embed(const Kernels* k, const Matrix* m, Slice t, float s) : kernels(k), matrix(m), target(t), scale(s) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  const Matrix* matrix;
+  Slice target;
+  float scale;
+};
+
+// target = rms_norm(source) * gain; without eps (< 0): target = source.
+struct Norm : Op {
+  Norm(const Kernels* k, Slice s, Slice t, const float* g, float e, Rows r)
+      : kernels(k), source(s), target(t), gain(g), eps(e), rows(r) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  Slice source, target;
+  const float* gain;
+  float eps;
+  Rows rows;
+};
+
+// residual += alpha * rms_norm(source) * gain
+struct AddNorm : Op {
+  AddNorm(const Kernels* k, Slice s, Slice r, const float* g, float e, float a)
+      : kernels(k), source(s), residual(r), gain(g), eps(e), alpha(a) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  Slice source, residual;
+  const float* gain;
+  float eps, alpha;
+};
+
+// target (+)= alpha * (matrix source + bias); a target without buffer is the step's logits.
+struct Linear : Op {
+  Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
+         int threads);
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  int32_t token_block(int32_t tokens) const;
+
+  const Kernels* kernels;
+  const Matrix* matrix;
+  const Buffer* source;
+  Slice target;
+  const float* bias;
+  float alpha;
+  bool accumulate;
+  Rows rows;
+  int32_t row_block;
+};
+
+// target = activation(gate) * up
+struct Gate : Op {
+  Gate(const Kernels* k, Slice g, Slice u, Slice t, int32_t a)
+      : kernels(k), gate(g), up(u), target(t), activation(a) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  Slice gate, up, target;
+  int32_t activation;
+};
+
+// logits = cap * tanh(logits / cap)
+struct Softcap : Op {
+  Softcap(const Kernels* k, int32_t v, float c) : kernels(k), vocab(v), cap(c) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  int32_t vocab;
+  float cap;
+};
+
+// sampled = a token for each row of logits that belongs to a chunk
+struct Sample : Op {
+  explicit Sample(int32_t v) : vocab(v) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  int32_t vocab;
+};
+
+}  // namespace intaglio

@@ -1,0 +1,137 @@
+// What the ops of a program work on: buffers, which live as long as the executor, and the step, which is new
+// every time. All memory is allocated when the executor is built; a step allocates nothing.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "kernels.h"
+#include "sampler.h"
+
+namespace intaglio {
+
+// Zeroed, 64-byte aligned, touched (and so resident) only where it is used.
+template <class T>
+class Block {
+ public:
+  Block() = default;
+  explicit Block(size_t count) : count_(count) {
+    if (count == 0) return;
+    raw_.reset(std::calloc(count * sizeof(T) + 63, 1));
+    if (!raw_) throw std::bad_alloc();
+    const auto address = reinterpret_cast<uintptr_t>(raw_.get());
+    data_ = reinterpret_cast<T*>((address + 63) & ~static_cast<uintptr_t>(63));
+  }
+  T* data() const { return data_; }
+  T& operator[](size_t i) const { return data_[i]; }
+  size_t nbytes() const { return count_ * sizeof(T); }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::unique_ptr<void, Free> raw_;
+  T* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+constexpr int32_t round_up(int32_t n, int32_t to) { return (n + to - 1) / to * to; }
+constexpr int32_t divide_up(int32_t n, int32_t by) { return (n + by - 1) / by; }
+
+// Activations of a step, one row a token (or a row of logits): floats, int8 with scale and group sums, or both.
+// Columns from width to ld stay zero.
+struct Buffer {
+  Buffer(int32_t rows, int32_t width, bool floats, int32_t sum_group);
+
+  float* row(int32_t r) const { return f.data() + r * ld; }
+  size_t nbytes() const { return f.nbytes() + q.nbytes() + scale.nbytes() + sums.nbytes(); }
+
+  int32_t width, sum_group;  // sum_group 0: no int8 form
+  int64_t ld, lds;
+  Block<float> f;
+  Block<int8_t> q;
+  Block<float> scale;
+  Block<int32_t> sums;
+};
+
+// Some columns of a buffer.
+struct Slice {
+  const Buffer* buffer;
+  int32_t offset, width;
+
+  float* row(int32_t r) const { return buffer->row(r) + offset; }
+};
+
+// Tokens of one sequence that enter together, at positions [position, position + count).
+struct Chunk {
+  int32_t first;  // its first token among the step's
+  int32_t count, position;
+  const int32_t* pages;
+  int32_t row;  // where its logits are, or -1
+  Sampling sampling;
+  const int32_t* history;
+  int32_t n_history;
+};
+
+// Tokens [first, first + count) of one chunk; for ropes all in one page, for attention a block of queries.
+struct Span {
+  int32_t chunk, first, count;
+};
+
+struct Step {
+  int32_t tokens, rows, chunks;
+  const int32_t* ids;        // tokens
+  int32_t* position;         // tokens
+  int32_t* row_token;        // rows: the token each row of logits belongs to
+  Chunk* chunk;              // chunks
+  Span* page_span;           // tokens cut by chunk and page
+  Span* query_span;          // tokens cut by chunk and kQueries
+  int32_t page_spans, query_spans;
+  int32_t key_spans;         // of the longest context, in kKeys
+  bool split_keys;           // attention is cut over keys too
+  float* logits;             // rows x ldl
+  int64_t ldl;
+  int32_t* sampled;          // rows
+};
+
+constexpr int32_t kQueries = 32;  // tokens of one attention unit
+constexpr int32_t kKeys = 512;    // keys of one attention unit: results are merged in this grain, always
+constexpr int32_t kSplitTokens = 16;  // steps of at most so many tokens may be cut over keys
+
+// Memory of one thread.
+struct Worker {
+  Block<float> row;       // the widest buffer
+  Block<char> attend;     // attend_scratch
+  Block<float> out;       // kQueries x rep x head_dim of one key span
+  Block<float> partial;   // kQueries x rep x 2, of one key span
+  Block<float> total;     // kQueries x rep x 2, so far
+  Block<void*> k_pages, v_pages;  // of one sequence
+  Block<float> logits;
+  Block<Candidate> candidates;
+  Block<uint64_t> seen;
+};
+
+// The KV memory: page-major, so that the memory of a page is its own. Base + [page][layer][k, v].
+struct Cache {
+  PageLayout layout;
+  int32_t layers, pages;
+  size_t page_bytes;  // of one layer's K or V
+  Block<char> memory;
+
+  void* page(int32_t id, int32_t layer, int32_t is_value) const {
+    return memory.data() + (static_cast<size_t>(id) * layers * 2 + layer * 2 + is_value) * page_bytes;
+  }
+};
+
+// One fused operation: `units` independent pieces of work, any thread, any order.
+class Op {
+ public:
+  virtual ~Op() = default;
+  virtual int32_t units(const Step& step) const = 0;
+  virtual void run(const Step& step, int32_t unit, const Worker& worker) const = 0;
+};
+
+}  // namespace intaglio
