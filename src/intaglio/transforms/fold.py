@@ -47,6 +47,7 @@ def has_producer(spec: ModelSpec, point: str) -> bool:
 
 def divide(spec: ModelSpec, w: Weights, point: str, by: Tensor) -> Weights:
     """The activations at `point` become x / by, the function stays. `by` (producer's channels), positive."""
+    by = by.to(w[key(PRODUCER[point])])  # before 1 / by: a reciprocal rounded elsewhere would not cancel
     columns = spread(spec, point, by)
     consumers = {key(role): w[key(role)] * columns for role in INPUTS[point]}
     return {**w, **scaled_rows(w, PRODUCER[point], 1 / by), **consumers}
@@ -104,7 +105,8 @@ def _spread_order(spec: ModelSpec, order: Tensor) -> Tensor:
 
 
 def balance(x: Tensor, y: Tensor, alpha: float, beta: float) -> Tensor:
-    """x^alpha / y^beta, with geometric mean 1 along the last axis; channels where either is 0 get 1."""
+    """x^alpha / y^beta, channels where either is 0 get 1; the others have geometric mean 1 (last axis)."""
     alive = (x > 0) & (y > 0)
     log = alpha * x.where(alive, 1).log() - beta * y.where(alive, 1).log()
-    return (log - log.mean(-1, keepdim=True)).where(alive, 0).exp()
+    mean = log.sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp(min=1)
+    return (log - mean).where(alive, 0).exp()

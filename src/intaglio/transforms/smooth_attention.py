@@ -11,7 +11,7 @@ from intaglio.attention import Affine, Codec
 from intaglio.models import transformer
 from intaglio.models.spec import ModelSpec
 from intaglio.transforms.capture import capture
-from intaglio.transforms.fold import balance, by_head, repeat_heads, scaled_rows
+from intaglio.transforms.fold import balance, by_head, key, repeat_heads, scaled_rows
 
 if TYPE_CHECKING:
     from intaglio.models.observe import Observation
@@ -99,9 +99,9 @@ def tie(x: Tensor, dim: int) -> Tensor:
 
 def scale_keys(spec: ModelSpec, w: Weights, by: Tensor) -> Weights:
     """Keys become k / by and queries q * by. `by` (kv_heads, head_dim), tied."""
-    keys = by.flatten()
+    keys = by.flatten().to(w[key("k")])
     queries = repeat_heads(spec, keys)
     if spec.qk_norm == "head":
-        keys = queries = by[0]
+        keys = queries = keys[: spec.head_dim]
     after = "_norm" if spec.qk_norm else ""
     return {**w, **scaled_rows(w, f"k{after}", 1 / keys), **scaled_rows(w, f"q{after}", queries)}
