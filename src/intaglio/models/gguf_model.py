@@ -9,9 +9,9 @@ from typing import Any
 from intaglio.errors import IntaglioError
 from intaglio.models import gguf_config, plain
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.checksums import hash_files
 from intaglio.models.gguf import Gguf
 from intaglio.models.huggingface_dir import fingerprint
-from intaglio.models.shards import hash_files
 from intaglio.types import Array
 
 OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}

@@ -11,8 +11,9 @@ import msgspec
 from intaglio.errors import IntaglioError
 from intaglio.models import json_text, plain
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.checksums import hash_files
 from intaglio.models.json_text import shown
-from intaglio.models.shards import Shards, hash_files
+from intaglio.models.shards import Shards
 
 CONFIG = "config.json"
 # what is carried along with a model from place to place

@@ -33,7 +33,7 @@ METADATA = "__metadata__"
 MAX_HEADER = 32 << 20  # bytes; some 200,000 tensors
 MAX_RANK = 8
 
-Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

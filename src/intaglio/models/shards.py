@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from intaglio.errors import IntaglioError
@@ -16,7 +14,6 @@ from intaglio.types import Array
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth")
-HASHING_THREADS = 4
 
 
 class Shards:
@@ -47,22 +44,6 @@ class Shards:
     def paths(self) -> list[Path]:
         """The files."""
         return [file.path for file in self.files]
-
-
-def hash_files(paths: Iterable[Path]) -> dict[str, str]:
-    """File name -> SHA-256, several at once."""
-    listed = list(paths)
-    with ThreadPoolExecutor(HASHING_THREADS) as pool:  # hashing and reading leave the interpreter free
-        return {path.name: digest for path, digest in zip(listed, pool.map(hash_file, listed), strict=True)}
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise IntaglioError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _indexed(directory: Path) -> list[Safetensors]:
