@@ -1,0 +1,276 @@
+// W x for int8 activations. Lanes are outputs, so nothing is ever summed across a vector. A block of R tiles of
+// rows by T tokens stays in registers while the columns stream by: each vector of codes is unpacked once for T tokens.
+// The inner loop is integer only; zero points are one correction per group made from the activations' sums, taken
+// before the loop as the start of the accumulators. Loops: tiles, tokens, groups, columns.
+#pragma once
+#include "output.h"
+
+namespace intaglio {
+namespace {
+
+#define INTAGLIO_UNROLL _Pragma("GCC unroll 16")
+#define INTAGLIO_INLINE inline __attribute__((always_inline))
+
+constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
+constexpr int kAhead = 1024;    // bytes read ahead of a single token's stream
+
+// Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
+struct Streams {
+  const uint8_t* w;
+  int64_t stride;
+  const int8_t* q;
+  int64_t ldq;
+};
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&d)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* at = s.w + r * s.stride + v * kVector;
+    if (T == 1) prefetch(at + kAhead);
+    const VI codes = loadi(at), low = low_nibbles(codes), high = high_nibbles(codes);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      d[r][t] = dot(d[r][t], low, spread4(s.q + t * s.ldq + 8 * v));
+      d[r][t] = dot(d[r][t], high, spread4(s.q + t * s.ldq + 8 * v + 4));
+    }
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void clear(Dots (&d)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) d[i / T][i % T] = no_dots();
+}
+
+// Adds the dots of vectors [v, end) into acc through `flush(acc, dots, r)`, as often as `Dots` needs emptying.
+template <int T, int R, class Flush>
+INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)[R][T], const Flush& flush_into) {
+  constexpr int64_t kRun = kDotsPerFlush / 2;
+  Dots d[R][T];
+  const auto empty = [&]() __attribute__((always_inline)) {
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
+  };
+  if constexpr (kRun <= 16) {
+    for (; v + kRun <= end; v += kRun) {
+      clear(d);
+      INTAGLIO_UNROLL
+      for (int i = 0; i < kRun; ++i) dot_vector(s, v + i, d);
+      empty();
+    }
+    if (v == end) return;
+  }
+  clear(d);
+  for (; v < end; ++v) dot_vector(s, v, d);
+  empty();
+}
+
+inline int32_t group_sum(const Activations* x, int64_t token, int64_t g, int32_t group, int32_t cols) {
+  const int32_t* sums = x->sums + token * x->lds;
+  if (x->sum_group >= group) return sums[g];
+  const int64_t n = group / x->sum_group, all = div_up(cols, x->sum_group);
+  int32_t total = 0;
+  for (int64_t i = g * n; i < (g + 1) * n && i < all; ++i) total += sums[i];
+  return total;
+}
+
+inline int32_t total_sum(const Activations* x, int64_t token, int32_t cols) {
+  return group_sum(x, token, 0, cols > x->sum_group ? int32_t(round_up(cols, x->sum_group)) : x->sum_group, cols);
+}
+
+// Two groups' sums as the two 16-bit halves of a lane; groups of at most 256 columns fit (256 * 127 < 2^15).
+constexpr int32_t kMostPaired = 256;
+
+template <int T, int R>
+INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                               VI (&acc)[R][T]) {
+  const int64_t groups = group_count(w->cols, w->group);
+  for (int64_t g = 0; g < groups; g += 2) {
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const int32_t a = group_sum(x, token + t, g, w->group, w->cols);
+      const int32_t b = g + 1 < groups ? group_sum(x, token + t, g + 1, w->group, w->cols) : 0;
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const VI zeros = load_u8_pairs(tile.zeros + r * stride + g * L);
+        if (w->group <= kMostPaired) {
+          acc[r][t] = subi(acc[r][t], madd16(zeros, seti(int32_t(uint32_t(b) << 16 | uint32_t(uint16_t(a))))));
+        } else {
+          const VI even = muli(andi(zeros, seti(0xffff)), seti(a)), odd = muli(shr<16>(zeros), seti(b));
+          acc[r][t] = subi(acc[r][t], addi(even, odd));
+        }
+      }
+    }
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void subtract_zero(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                              VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) {
+    const VI a = seti(total_sum(x, token + t, w->cols));
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], muli(load_u8(tile.zeros + r * stride), a));
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                              VI (&acc)[R][T]) {
+  subtract_zeros(w, x, tile, stride, token, acc);
+  const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
+  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
+  for (int64_t g = 0, v = 0; v < all; ++g, v += run) {
+    VI scale[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) scale[r] = load_scale(tile.group_scales + r * stride + g * L);
+    dot_run(s, v, v + run < all ? v + run : all, acc,
+            [&](VI a, Dots d, int r) __attribute__((always_inline)) { return flush_scaled(a, d, scale[r]); });
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                              VI (&acc)[R][T]) {
+  subtract_zero(w, x, tile, stride, token, acc);
+  const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
+  dot_run(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R][T]) {
+  for (int64_t v = 0; v < vectors; ++v) {
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const uint8_t* at = s.w + r * s.stride + v * kVector;
+      if (T == 1) prefetch(at + kAhead);
+      const Codes8 codes = load_codes8(at);
+      INTAGLIO_UNROLL
+      for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
+    }
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                              VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T && kOffset8 != 128; ++t) {
+    const VI middle = seti(total_sum(x, token + t, w->cols) * (128 - kOffset8));
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], middle);
+  }
+  dot_vectors8({tile.codes, stride, x->q + token * x->ldq, x->ldq}, code_vectors(w->kind, w->cols), acc);
+}
+
+// The exact integers of R tiles and T tokens.
+template <int T, int R>
+INTAGLIO_INLINE void integers(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                         VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = seti(0);
+  if (w->kind == kW4A8Two) dot_two_level(w, x, tile, stride, token, acc);
+  else if (w->kind == kW4A8) dot_one_level(w, x, tile, stride, token, acc);
+  else dot_eight_bit(w, x, tile, stride, token, acc);
+}
+
+// Float scales per group: integers inside a group, one multiply-add of floats after each.
+template <int T, int R>
+INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                            VF (&sum)[R][T]) {
+  const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
+  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
+  for (int64_t g = 0, v = 0; v < all; ++g, v += run) {
+    VI part[R][T];
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) part[i / T][i % T] = seti(0);
+    dot_run(s, v, v + run < all ? v + run : all, part, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) {
+      const int r = i / T, t = i % T;
+      const VI a = seti(group_sum(x, token + t, g, w->group, w->cols));
+      const VI shifted = subi(part[r][t], muli(load_u8(tile.zeros + r * stride + g * L), a));
+      const float* scale = reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
+      sum[r][t] = fma(loadf(scale + g * L), to_float(shifted), sum[r][t]);
+    }
+  }
+}
+
+inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
+}
+
+struct Job {
+  const Matrix* w;
+  const Activations* x;
+  int32_t row1;
+  const Output* out;  // null: the integers themselves go to acc
+  int32_t* acc;
+  int64_t ldacc;
+};
+
+inline void keep_integers(const Job& job, int64_t token, int32_t row, VI v) {
+  int32_t lanes[L];
+  storei(lanes, v);
+  for (int32_t i = 0; i < L && row + i < job.row1; ++i) job.acc[token * job.ldacc + row + i] = lanes[i];
+}
+
+template <int T, int R>
+void integer_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
+  const Tile tile = tile_at(job.w, l, row);
+  VI acc[R][T];
+  integers(job.w, job.x, tile, l.bytes, token, acc);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) {
+    const int r = i / T, t = i % T;
+    if (!job.out) {
+      keep_integers(job, token + t, row + r * L, acc[r][t]);
+      continue;
+    }
+    const VF scale = mulf(loadf(tile_scales(tile, l.bytes, r)), setf(job.x->scale[token + t]));
+    emit(job.out, token + t, row + r * L, job.row1, mulf(to_float(acc[r][t]), scale));
+  }
+}
+
+template <int T, int R>
+void grouped_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
+  const Tile tile = tile_at(job.w, l, row);
+  VF sum[R][T];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = setf(0);
+  dot_grouped(job.w, job.x, tile, l.bytes, token, sum);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i)
+    emit(job.out, token + i % T, row + i / T * L, job.row1, mulf(sum[i / T][i % T], setf(job.x->scale[token + i % T])));
+}
+
+template <int T>
+void integer_tokens(const Job& job, const Layout& l, int32_t row, int64_t token) {
+  constexpr int R = T <= 2 ? 2 : kTiles;
+  for (int r = 0; r < 2; r += R) {
+    if (job.w->kind == kW4A8Group) grouped_block<T, R>(job, l, row + r * L, token);
+    else integer_block<T, R>(job, l, row + r * L, token);
+  }
+}
+
+inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
+  const Layout l = layout_of(job.w);
+  for (int32_t row = row0; row < job.row1; row += 2 * L) {
+    int32_t t = token0;
+    for (; t + kTokens <= token1; t += kTokens) integer_tokens<kTokens>(job, l, row, t);
+    if constexpr (kTokens > 4)
+      for (; t + 4 <= token1; t += 4) integer_tokens<4>(job, l, row, t);
+    if (t + 2 <= token1) integer_tokens<2>(job, l, row, t), t += 2;
+    if (t < token1) integer_tokens<1>(job, l, row, t);
+  }
+}
+
+inline void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                       int32_t* acc, int64_t ldacc) {
+  integer_rows({w, x, row1, nullptr, acc, ldacc}, token0, token1, row0);
+}
+
+}  // namespace
+}  // namespace intaglio

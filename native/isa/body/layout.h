@@ -1,0 +1,135 @@
+// How a matrix lies in memory for lanes that are outputs. A tile is L rows, contiguous:
+//
+//   codes | zeros | group scales | row or group scales (float32)          each part padded to 64 bytes
+//
+// codes of a tile, one vector after another along the columns, lane n belonging to row n:
+//   kF32                [cols][L] float32                 kF16, kBF16   [cols][L] 16 bits
+//   kW4                 [cols/8][L] of 32 bits: nibble j is column 8b + j
+//   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + j
+//   kW8A8               the same, less 128 - kOffset8 added back through the activations' sums
+//   kW4A8*              [cols/8][L] of 4 bytes: low nibbles columns 8b..8b+3, high nibbles 8b+4..8b+7
+// zeros:        kW4A8Two [groups/2][L][2] u8 (group_scale * zero), others [groups][L] u8
+// group scales: kW4A8Two [groups][L] u8
+// scales:       [scales][L] float32
+// Rows are padded to whole pairs of tiles and columns to whole vectors with zero codes and scales.
+#pragma once
+#include "../source.h"
+
+namespace intaglio {
+namespace {
+
+struct Layout {
+  int64_t zeros, group_scales, scales, bytes;  // offsets in a tile, and its size
+};
+
+inline int64_t code_vectors(int32_t kind, int32_t cols) {
+  if (is_plain(kind)) return cols;
+  return div_up(cols, kind == kW8 || kind == kW8A8 ? 4 : 8);
+}
+
+inline Layout layout_of(int32_t kind, int32_t cols, int32_t group) {
+  const int64_t lane = kind == kF16 || kind == kBF16 ? 2 : 4, groups = is_plain(kind) ? 0 : group_count(cols, group);
+  Layout l;
+  l.zeros = round_up(code_vectors(kind, cols) * lane * L, 64);
+  l.group_scales = l.zeros + round_up(kind == kW8A8 ? 0 : round_up(groups, 2) * L, 64);
+  l.scales = l.group_scales + (kind == kW4A8Two ? round_up(groups * L, 64) : 0);
+  l.bytes = l.scales + (is_plain(kind) ? 0 : round_up(scale_count(kind, cols, group) * 4 * L, 64));
+  return l;
+}
+
+inline Layout layout_of(const Matrix* w) { return layout_of(w->kind, w->cols, w->group); }
+
+inline size_t matrix_bytes(int32_t kind, int32_t rows, int32_t cols, int32_t group) {
+  return size_t(round_up(rows, 2 * L) / L * layout_of(kind, cols, group).bytes);
+}
+
+struct Tile {
+  const uint8_t *codes, *zeros, *group_scales;
+  const float* scales;
+};
+
+inline Tile tile_at(const Matrix* w, const Layout& l, int64_t row) {
+  const auto* at = static_cast<const uint8_t*>(w->data) + row / L * l.bytes;
+  return {at, at + l.zeros, at + l.group_scales, reinterpret_cast<const float*>(at + l.scales)};
+}
+
+// Where code k of lane n is: a byte, and for 4-bit codes the shift of its nibble.
+struct Place {
+  int64_t byte;
+  int32_t shift;
+};
+
+inline Place place_of(int32_t kind, int64_t k, int32_t n) {
+  switch (kind) {
+    case kW4: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
+    case kW8:
+    case kW8A8: return {((k / 4) * L + n) * 4 + k % 4, 0};
+    default: return {((k / 8) * L + n) * 4 + k % 4, int32_t(k % 8 / 4) * 4};
+  }
+}
+
+inline int64_t zero_place(int32_t kind, int64_t g, int32_t n) {
+  return kind == kW4A8Two ? (g / 2 * L + n) * 2 + g % 2 : g * L + n;
+}
+
+inline void pack_plain(const Source& s, int32_t row, int32_t n, uint8_t* tile) {
+  const int64_t lane = s.kind == kF32 ? 4 : 2;
+  const uint8_t* from = row_codes(s, row);
+  for (int64_t k = 0; k < s.cols; ++k) memcpy(tile + (k * L + n) * lane, from + k * lane, size_t(lane));
+}
+
+inline void pack_tables(const Source& s, int32_t row, int32_t n, const Layout& l, uint8_t* tile) {
+  const int64_t groups = group_count(s.cols, s.group), scales = scale_count(s.kind, s.cols, s.group);
+  for (int64_t g = 0; g < groups && s.kind != kW8A8; ++g) {
+    const uint32_t step = s.group_scale ? s.group_scale[row * groups + g] : 1;
+    tile[l.zeros + zero_place(s.kind, g, n)] = uint8_t(step * zero_at(s, row, g));
+    if (s.group_scale) tile[l.group_scales + g * L + n] = uint8_t(step);
+  }
+  for (int64_t g = 0; g < scales; ++g) memcpy(tile + l.scales + (g * L + n) * 4, s.scale + row * scales + g, 4);
+}
+
+inline void pack_row(const Source& s, int32_t row, int32_t n, const Layout& l, uint8_t* tile) {
+  if (is_plain(s.kind)) return pack_plain(s, row, n, tile);
+  const uint8_t* from = row_codes(s, row);
+  const uint32_t offset = s.kind == kW8A8 ? kOffset8 : 0;
+  for (int64_t k = 0; k < s.cols; ++k) {
+    const Place p = place_of(s.kind, k, n);
+    tile[p.byte] |= uint8_t((code_at(from, k, s.bits) ^ offset) << p.shift);
+  }
+  pack_tables(s, row, n, l, tile);
+}
+
+inline void pack(const Matrix* to, const Source* parts, int32_t, int32_t row0, int32_t row1) {
+  const Layout l = layout_of(to);
+  auto* data = static_cast<uint8_t*>(to->data);
+  const int64_t end = row1 >= to->rows ? round_up(row1, 2 * L) : row1;
+  memset(data + row0 / L * l.bytes, 0, size_t((end - row0) / L * l.bytes));
+  for (int32_t r = row0; r < row1; ++r) {
+    int32_t row = r;
+    const Source& s = part_of(parts, &row);
+    pack_row(s, row, r % L, l, data + r / L * l.bytes);
+  }
+}
+
+inline float plain_weight(const Matrix* w, const Tile& t, int64_t k, int32_t n) {
+  return plain_at(w->kind, t.codes, k * L + n);
+}
+
+inline float coded_weight(const Matrix* w, const Tile& t, int64_t k, int32_t n) {
+  const Place p = place_of(w->kind, k, n);
+  const int64_t g = k / w->group;
+  if (w->kind == kW8A8) return t.scales[n] * float(int32_t(t.codes[p.byte] ^ kOffset8) - 128);
+  const bool wide = w->kind == kW8;
+  const int32_t code = wide ? t.codes[p.byte] : t.codes[p.byte] >> p.shift & 15, zero = t.zeros[zero_place(w->kind, g, n)];
+  if (w->kind == kW4A8Two) return t.scales[n] * float(t.group_scales[g * L + n] * code - zero);
+  return t.scales[(w->kind == kW4A8 ? 0 : g) * L + n] * float(code - zero);
+}
+
+inline void row(const Matrix* w, int32_t r, float* out) {
+  const Tile t = tile_at(w, layout_of(w), r);
+  for (int32_t k = 0; k < w->cols; ++k)
+    out[k] = is_plain(w->kind) ? plain_weight(w, t, k, r % L) : coded_weight(w, t, k, r % L);
+}
+
+}  // namespace
+}  // namespace intaglio

@@ -1,0 +1,73 @@
+// The primitives of 8 lanes: float32, int32 and the bytes of 8 rows x 4 columns. The 8-bit dot is each set's own.
+#pragma once
+#include "x86.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int L = 8;
+using VF = __m256;
+using VI = __m256i;
+
+inline VF loadf(const float* p) { return _mm256_loadu_ps(p); }
+inline void storef(float* p, VF v) { _mm256_storeu_ps(p, v); }
+inline VF setf(float x) { return _mm256_set1_ps(x); }
+inline VF addf(VF a, VF b) { return _mm256_add_ps(a, b); }
+inline VF subf(VF a, VF b) { return _mm256_sub_ps(a, b); }
+inline VF mulf(VF a, VF b) { return _mm256_mul_ps(a, b); }
+inline VF divf(VF a, VF b) { return _mm256_div_ps(a, b); }
+inline VF maxf(VF a, VF b) { return _mm256_max_ps(a, b); }
+inline VF fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }   // a * b + c
+inline VF fnma(VF a, VF b, VF c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
+inline VF less(VF a, VF b, VF yes, VF no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+inline VF load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+inline VF load_bfloat(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
+}
+inline float sum(VF v) {
+  const __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 b = _mm_add_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+inline float most(VF v) {
+  const __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 b = _mm_max_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+inline VI loadi(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
+inline void storei(void* p, VI v) { _mm256_storeu_si256((__m256i*)p, v); }
+inline VI seti(int32_t x) { return _mm256_set1_epi32(x); }
+inline VI set16(int32_t x) { return _mm256_set1_epi16((short)x); }
+inline VI addi(VI a, VI b) { return _mm256_add_epi32(a, b); }
+inline VI subi(VI a, VI b) { return _mm256_sub_epi32(a, b); }
+inline VI muli(VI a, VI b) { return _mm256_mullo_epi32(a, b); }
+inline VI madd16(VI a, VI b) { return _mm256_madd_epi16(a, b); }  // pairs of int16, added into int32
+inline VI andi(VI a, VI b) { return _mm256_and_si256(a, b); }
+inline VI maxi(VI a, VI b) { return _mm256_max_epi32(a, b); }
+inline VI mini(VI a, VI b) { return _mm256_min_epi32(a, b); }
+template <int N>
+inline VI shr(VI a) { return _mm256_srli_epi32(a, N); }
+template <int N>
+inline VI shl(VI a) { return _mm256_slli_epi32(a, N); }
+inline VF to_float(VI v) { return _mm256_cvtepi32_ps(v); }
+inline VI to_int(VF v) { return _mm256_cvtps_epi32(v); }  // nearest even
+inline VF as_float(VI v) { return _mm256_castsi256_ps(v); }
+inline VI as_int(VF v) { return _mm256_castps_si256(v); }
+inline VI load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+inline VI load_u8_pairs(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p)); }
+inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold small numbers
+  const __m128i a = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(a, a));
+}
+inline VI load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+inline VI low_nibbles(VI v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+inline VI high_nibbles(VI v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+inline VI spread4(const int8_t* p) {  // the same 4 bytes in every lane
+  int32_t x;
+  memcpy(&x, p, 4);
+  return _mm256_set1_epi32(x);
+}
+
+}  // namespace
+}  // namespace intaglio

@@ -1,0 +1,103 @@
+// The primitives of 16 lanes.
+#pragma once
+#include "x86.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int L = 16;
+using VF = __m512;
+using VI = __m512i;
+
+inline VF loadf(const float* p) { return _mm512_loadu_ps(p); }
+inline void storef(float* p, VF v) { _mm512_storeu_ps(p, v); }
+inline VF setf(float x) { return _mm512_set1_ps(x); }
+inline VF addf(VF a, VF b) { return _mm512_add_ps(a, b); }
+inline VF subf(VF a, VF b) { return _mm512_sub_ps(a, b); }
+inline VF mulf(VF a, VF b) { return _mm512_mul_ps(a, b); }
+inline VF divf(VF a, VF b) { return _mm512_div_ps(a, b); }
+inline VF maxf(VF a, VF b) { return _mm512_max_ps(a, b); }
+inline VF fma(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
+inline VF fnma(VF a, VF b, VF c) { return _mm512_fnmadd_ps(a, b, c); }
+inline VF less(VF a, VF b, VF yes, VF no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
+inline VI loadi(const void* p) { return _mm512_loadu_si512(p); }
+inline void storei(void* p, VI v) { _mm512_storeu_si512(p, v); }
+inline VI seti(int32_t x) { return _mm512_set1_epi32(x); }
+inline VI addi(VI a, VI b) { return _mm512_add_epi32(a, b); }
+inline VI subi(VI a, VI b) { return _mm512_sub_epi32(a, b); }
+inline VI muli(VI a, VI b) { return _mm512_mullo_epi32(a, b); }
+inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
+inline VI andi(VI a, VI b) { return _mm512_and_si512(a, b); }
+inline VI maxi(VI a, VI b) { return _mm512_max_epi32(a, b); }
+inline VI mini(VI a, VI b) { return _mm512_min_epi32(a, b); }
+template <int N>
+inline VI shr(VI a) { return _mm512_srli_epi32(a, N); }
+template <int N>
+inline VI shl(VI a) { return _mm512_slli_epi32(a, N); }
+inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
+inline VF as_float(VI v) { return _mm512_castsi512_ps(v); }
+inline VI as_int(VF v) { return _mm512_castps_si512(v); }
+inline VI low_nibbles(VI v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+inline VI high_nibbles(VI v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
+inline VI spread4(const int8_t* p) {
+  int32_t x;
+  memcpy(&x, p, 4);
+  return _mm512_set1_epi32(x);
+}
+
+#ifdef INTAGLIO_SIMDE  // what Debian's SIMDe lacks, lane by lane
+inline float sum(VF v) {
+  float x[L], total = 0;
+  storef(x, v);
+  for (int i = 0; i < L; ++i) total += x[i];
+  return total;
+}
+inline float most(VF v) {
+  float x[L];
+  storef(x, v);
+  for (int i = 1; i < L; ++i) x[0] = x[i] > x[0] ? x[i] : x[0];
+  return x[0];
+}
+inline VI to_int(VF v) {
+  const __m256i low = _mm256_cvtps_epi32(_mm512_castps512_ps256(v));
+  const __m256i high = _mm256_cvtps_epi32(_mm512_extractf32x8_ps(v, 1));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+template <class To, class From>
+inline VI widen(const void* p, int n) {
+  From from[64];
+  To to[64];
+  memcpy(from, p, size_t(n) * sizeof(From));
+  for (int i = 0; i < n; ++i) to[i] = To(from[i]);
+  return loadi(to);
+}
+inline VI load_u8(const uint8_t* p) { return widen<int32_t, uint8_t>(p, 16); }
+inline VI load_i8(const int8_t* p) { return widen<int32_t, int8_t>(p, 16); }
+inline VI load_u8_pairs(const uint8_t* p) { return widen<int16_t, uint8_t>(p, 32); }
+inline VF load_bfloat(const uint16_t* p) { return as_float(shl<16>(widen<int32_t, uint16_t>(p, 16))); }
+inline VF load_half(const uint16_t* p) {
+  const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  const __m256 high = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)));
+  return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+inline void store_i8(int8_t* p, VI v) {
+  int32_t x[L];
+  storei(x, v);
+  for (int i = 0; i < L; ++i) p[i] = int8_t(x[i]);
+}
+#else
+inline float sum(VF v) { return _mm512_reduce_add_ps(v); }
+inline float most(VF v) { return _mm512_reduce_max_ps(v); }
+inline VI to_int(VF v) { return _mm512_cvtps_epi32(v); }
+inline VI load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
+inline VI load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)); }
+inline VI load_u8_pairs(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
+inline VF load_bfloat(const uint16_t* p) {
+  return as_float(shl<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))));
+}
+inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
+#endif
+
+}  // namespace
+}  // namespace intaglio
