@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from intaglio.errors import UsageError
-from intaglio.models import hub, json_text, packaged
+from intaglio.models import artifact, hub, json_text, packaged
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.gguf_model import open_gguf
 from intaglio.models.huggingface_dir import CONFIG, open_directory
@@ -41,6 +41,8 @@ def _directory(path: Path, dtype: Dtype | None) -> Checkpoint:
             f"{path} holds no {CONFIG}: a model directory has one, in Hugging Face's layout or ours"
         )
     config = json_text.read_object(path / CONFIG)
+    if artifact.is_artifact(config):
+        return artifact.read(path)
     return open_directory(path, config, dtype)
 
 

@@ -82,11 +82,12 @@ def _q5_0(b: Array) -> Array:
 
 
 def _q5_1(b: Array) -> Array:
-    return _half(b, 0) * (_nibbles(b[:, 8:]) | (_bits(b, 4) << 4)) + _half(b, 2)
+    codes = _nibbles(b[:, 8:]) | (_bits(b, 4) << 4)
+    return _half(b, 0) * _centred(codes, 0) + _half(b, 2)
 
 
 def _q8_0(b: Array) -> Array:
-    return _half(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)
+    return _half(b, 0) * _centred(b[:, 2:].view(np.int8), 0)
 
 
 _IQ4_NL = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
