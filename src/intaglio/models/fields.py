@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intaglio.errors import IntaglioError
+
+LEAST, MOST = 1e-12, 1e12  # of a number: products and quotients of a few stay finite
 
 
 class Fields:
@@ -43,13 +44,13 @@ class Fields:
             raise self.refuse(name, value, f"an integer from 1 to {most}")
         return value
 
-    def number(self, name: str, default: float | None = None, *, most: float = 1e12) -> float:
-        """A positive finite number."""
+    def number(self, name: str, default: float | None = None, *, most: float = MOST) -> float:
+        """A positive number."""
         value = self.get(name)
         if value is None and default is not None:
             return default
-        if type(value) not in (int, float) or not math.isfinite(value) or not 0 < value <= most:
-            raise self.refuse(name, value, f"a number above 0 and at most {most:g}")
+        if type(value) not in (int, float) or not LEAST <= value <= most:
+            raise self.refuse(name, value, f"a number from {LEAST:g} to {most:g}")
         return float(value)
 
     def optional_number(self, name: str) -> float | None:
@@ -75,8 +76,8 @@ class Fields:
         value = self.get(name)
         if not isinstance(value, list) or len(value) != count:
             raise self.refuse(name, value, f"a list of {count} numbers")
-        if not all(type(x) in (int, float) and math.isfinite(x) and 0 < x < 1e12 for x in value):
-            raise self.refuse(name, value, "positive numbers only")
+        if not all(type(x) in (int, float) and LEAST <= x <= MOST for x in value):
+            raise self.refuse(name, value, f"numbers from {LEAST:g} to {MOST:g} only")
         return [float(x) for x in value]
 
     def mapping(self, name: str) -> Mapping[str, Any] | None:

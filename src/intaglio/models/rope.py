@@ -21,10 +21,11 @@ def rope(parameters: Mapping[str, Any], head_dim: int, max_position: int) -> Rop
         {"rope_type": parameters.get("type", "default"), "partial_rotary_factor": 1.0},
         where="config.json, rope_parameters",
     )
-    dim = int(head_dim * fields.number("partial_rotary_factor", most=1.0))
+    share = fields.number("partial_rotary_factor", most=1.0)
+    dim = int(head_dim * share)
     if dim < 2 or dim % 2:
         raise fields.refuse(
-            "partial_rotary_factor", dim, f"an even number of the {head_dim} channels, 2 or more"
+            "partial_rotary_factor", share, f"an even share of the {head_dim} channels (head_dim)"
         )
     scaled = fields.choice("rope_type", SCALINGS)
     exponent = np.arange(0, dim, 2, dtype=np.float64) / dim
