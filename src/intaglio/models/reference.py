@@ -44,7 +44,7 @@ def forward(checkpoint: Checkpoint, tokens: Tensor, *, kv: Codec | None = None) 
         outer = outer_weights(checkpoint)
         x = embed(spec, outer, tokens)
         for layer in range(spec.num_layers):
-            tap = rounding(_layer_activations(checkpoint, layer), kv)
+            tap = rounding(layer_activations(checkpoint, layer), kv)
             x = block(spec, layer, layer_weights(checkpoint, layer), x, tap=tap)
         return head(spec, outer, x, tap=rounding({"head_in": _head_activation(checkpoint)}))
 
@@ -70,7 +70,7 @@ def round_tokens(x: Tensor, bits: int) -> Tensor:
     return (x / torch.where(scale == 0, 1.0, scale)).round() * scale
 
 
-def _layer_activations(checkpoint: Checkpoint, layer: int) -> dict[str, Integer | None]:
+def layer_activations(checkpoint: Checkpoint, layer: int) -> dict[str, Integer | None]:
     """What each point of a layer is rounded to; linears that share an input share its rounding."""
     found = {}
     for point, readers in roles.INPUTS.items():
