@@ -32,8 +32,6 @@ std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
 
 namespace {
 
-constexpr int kMostGroupScale = 16;  // 16 * 15 fits the 8 bits of an expanded code
-
 void require(bool ok, const std::string& sentence) {
   if (!ok) throw std::invalid_argument(sentence);
 }
@@ -51,8 +49,6 @@ void check_codes(const Source& s) {
   const std::string kind = "kind " + std::to_string(s.kind);
   require(s.bits >= low && s.bits <= high, kind + " takes codes of " + std::to_string(low) + " to " +
                                                std::to_string(high) + " bits, got " + std::to_string(s.bits));
-  require(s.group >= s.cols || s.group % 8 == 0,
-          kind + " takes groups of a multiple of 8 columns, got " + std::to_string(s.group));
   require(s.group >= s.cols || (s.kind != kW8A8 && s.kind != kW4A8), kind + " takes one group a row");
   require(s.scale, kind + " needs scales");
   require(s.kind != kW8A8 || !s.zero, "kW8A8 takes the middle code as zero; it has no zeros of its own");
@@ -74,7 +70,7 @@ void check_source(const Source& s) {
   check_codes(s);
   const int64_t groups = group_count(s.cols, s.group);
   check_range(s.zero, s.rows * groups, (1 << s.bits) - 1, "a zero point");
-  check_range(s.group_scale, s.rows * groups, kMostGroupScale, "a group scale");
+  check_range(s.group_scale, s.rows * groups, 255 / ((1 << s.bits) - 1), "a group scale");  // times a code: a byte
 }
 
 PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int threads) {
@@ -83,6 +79,8 @@ PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int th
   int64_t rows = 0;
   for (const Source& s : parts) {
     check_source(s);
+    require(is_plain(s.kind) || s.group >= s.cols || s.group % 8 == 0,
+            "packing takes groups of a multiple of 8 columns, got " + std::to_string(s.group));
     require(s.kind == first.kind && s.cols == first.cols && s.group == first.group,
             "parts stacked into one matrix must share kind, columns and group");
     rows += s.rows;

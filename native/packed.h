@@ -23,8 +23,8 @@ struct PackedMatrix {
 // `bytes` zeroed bytes, 64-byte aligned (2 MiB for large ones, so that streams cross few pages); throws std::bad_alloc.
 std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes);
 
-// Throws std::invalid_argument with a sentence when a source cannot be packed; reads codes only for the limits
-// the integer kernels rely on (group scales of kW4A8Two at most 16).
+// Throws std::invalid_argument with a sentence when a source breaks a limit of its kind (bits, tables, largest zero
+// point; largest code * group scale within a byte). Packing asks besides for groups of a multiple of 8 columns.
 void check_source(const Source& source);
 
 // Parts (same kind, cols and group) stacked by rows. Packs on `threads` threads. Keeps nothing of the sources.
