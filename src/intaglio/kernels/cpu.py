@@ -1,0 +1,218 @@
+"""Which native kernel runs a coded matrix, and why better ones declined.   Used by: the engine, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from intaglio import _native
+from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.types import Array, State
+
+# As in native/kernels.h
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
+PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
+
+# bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
+Part: TypeAlias = tuple[int, int, Array, Array | None, Array | None, Array | None]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One coded matrix as kernels see it: the format and the arrays of each term, the format of its input."""
+
+    shape: tuple[int, int]
+    formats: tuple[Format, ...]
+    states: tuple[State, ...]
+    activation: Integer | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernel of a matrix, and (name, sentence) of each better one that declined."""
+
+    kernel: str
+    kind: int
+    declined: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reads_int8(self) -> bool:
+        """Whether its input is quantized to int8 per token."""
+        return self.kind >= W8A8
+
+
+def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
+    """The one integer format of m if kernels of these bits and this input can stream it, or why not."""
+    if len(m.formats) != 1:
+        return f"runs one term, got {len(m.formats)}"
+    form = m.formats[0]
+    if isinstance(form, Floating):
+        return f"runs integer codes, got {form.dtype}"
+    if form.bits not in bits:
+        return f"runs codes of {bits[0]} to {bits[-1]} bits, got {form.bits}"
+    if int8 and m.activation is None:
+        return "reads int8 activations, got float ones"
+    if int8 and m.activation != Integer(bits=8, symmetric=True):
+        return f"reads symmetric int8 activations with one scale a token, got {m.activation}"
+    if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
+        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
+    return form
+
+
+def _two_level(m: Operand) -> str | None:
+    form = _coded(m, range(2, 5), int8=True)
+    if isinstance(form, Integer):
+        return "runs two-level scales, got one level"
+    return form if isinstance(form, str) else None
+
+
+def _one_level(m: Operand, bits: range, *, grouped: bool) -> Integer | str:
+    form = _coded(m, bits, int8=True)
+    if isinstance(form, TwoLevel):
+        return "runs one-level scales, got two levels"
+    if isinstance(form, Integer) and grouped != _is_grouped(m, form):
+        return (
+            "runs scales of groups, got one a row"
+            if grouped
+            else f"runs one scale a row, got groups of {form.group_size}"
+        )
+    return form
+
+
+def _is_grouped(m: Operand, form: Integer) -> bool:
+    return form.group_size is not None and form.group_size < m.shape[1]
+
+
+def _row_w4a8(m: Operand) -> str | None:
+    form = _one_level(m, range(2, 5), grouped=False)
+    return form if isinstance(form, str) else None
+
+
+def _row_w8a8(m: Operand) -> str | None:
+    form = _one_level(m, range(8, 9), grouped=False)
+    if isinstance(form, Integer):
+        return None if form.symmetric else "runs symmetric codes, got zero points"
+    return form
+
+
+def _group_w4a8(m: Operand) -> str | None:
+    form = _one_level(m, range(2, 5), grouped=True)
+    return form if isinstance(form, str) else None
+
+
+def _weights_only(bits: range) -> Callable[[Operand], str | None]:
+    def declines(m: Operand) -> str | None:
+        form = _coded(m, bits, int8=False)
+        if isinstance(form, TwoLevel):
+            return "runs one-level scales, got two levels"
+        return form if isinstance(form, str) else None
+
+    return declines
+
+
+def _plain(dtype: str) -> Callable[[Operand], str | None]:
+    def declines(m: Operand) -> str | None:
+        if len(m.formats) != 1:
+            return f"runs one term, got {len(m.formats)}"
+        form = m.formats[0]
+        if isinstance(form, Floating):
+            return None if form.dtype == dtype else f"runs {dtype}, got {form.dtype}"
+        return f"runs {dtype}, got codes of {form.bits} bits"
+
+    return declines
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel: its name, the native kind, and why it declines a matrix (None: it runs it)."""
+
+    name: str
+    kind: int
+    declines: Callable[[Operand], str | None]
+
+
+# Best first. The last runs everything, so a new term runs on the day it is written.
+CANDIDATES = (
+    Candidate("w4a8-two-level", W4A8_TWO, _two_level),
+    Candidate("w4a8", W4A8, _row_w4a8),
+    Candidate("w8a8", W8A8, _row_w8a8),
+    Candidate("w4a8-group", W4A8_GROUP, _group_w4a8),
+    Candidate("w4", W4, _weights_only(range(2, 5))),
+    Candidate("w8", W8, _weights_only(range(5, 9))),
+    Candidate("float16", F16, _plain("float16")),
+    Candidate("bfloat16", BF16, _plain("bfloat16")),
+    Candidate("float32", F32, _plain("float32")),
+    Candidate("decode-then-matmul", F32, lambda m: None),
+)
+
+
+def choose(m: Operand) -> Choice:
+    """The first candidate that does not decline."""
+    declined: list[tuple[str, str]] = []
+    for candidate in CANDIDATES:
+        sentence = candidate.declines(m)
+        if sentence is None:
+            return Choice(candidate.name, candidate.kind, tuple(declined))
+        declined.append((candidate.name, sentence))
+    raise AssertionError("the last candidate never declines")
+
+
+def part(m: Operand, choice: Choice) -> Part:
+    """The arrays of m in the layout that the chosen kernel packs from."""
+    if choice.kernel == "decode-then-matmul":
+        return _plain_part(decode(m))
+    return _part(m.formats[0], m.states[0], m.shape[1])
+
+
+def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
+    """Matrices that chose the same kernel, of as many columns, stacked by rows."""
+    cols = operands[0].shape[1]
+    return _native.Matrix(choice.kind, cols, [part(m, choice) for m in operands], isa, threads)
+
+
+def decode(m: Operand) -> Array:
+    """The sum of the terms, float32 (out, in)."""
+    w = np.zeros(m.shape, np.float32)
+    for form, state in zip(m.formats, m.states, strict=True):
+        w += _native.decode(_decode_kind(form), m.shape[1], _part(form, state, m.shape[1]))
+    return w
+
+
+def _decode_kind(form: Format) -> int:
+    if isinstance(form, Floating):
+        return PLAIN[form.dtype]
+    if isinstance(form, TwoLevel):
+        return W4A8_TWO
+    return W4 if form.bits <= 4 else W8
+
+
+def _plain_part(value: Array) -> Part:
+    value = np.ascontiguousarray(value)
+    return (0, value.shape[1], value.view(np.uint8).reshape(len(value), -1), None, None, None)
+
+
+def _part(form: Format, state: State, cols: int) -> Part:
+    if isinstance(form, Floating):
+        return _plain_part(state["value"])
+    group = cols if form.group_size is None else min(form.group_size, cols)
+    codes, scale = (
+        np.ascontiguousarray(state["codes"]),
+        np.ascontiguousarray(state["scale"], dtype=np.float32),
+    )
+    if isinstance(form, TwoLevel):
+        return (
+            form.bits,
+            group,
+            codes,
+            scale,
+            _contiguous(state["group_zero"]),
+            _contiguous(state["group_scale"]),
+        )
+    return (form.bits, group, codes, scale, _contiguous(state.get("zero")), None)
+
+
+def _contiguous(a: Array | None) -> Array | None:
+    return None if a is None else np.ascontiguousarray(a)
