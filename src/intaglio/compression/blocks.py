@@ -1,0 +1,120 @@
+"""One block: read, transformed, its matrices coded, its outputs handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from intaglio.attention import Codec
+from intaglio.formats.arrays import to_numpy
+from intaglio.models import roles, transformer
+from intaglio.models.observe import Observation
+from intaglio.models.reference import rounding
+from intaglio.models.spec import ModelSpec
+from intaglio.recipe import Rule
+from intaglio.solvers import Greedy
+from intaglio.terms import Coded, Metric, decode
+from intaglio.transforms import Transform
+from intaglio.types import Array
+
+if TYPE_CHECKING:
+    from intaglio.models.transformer import Weights
+    from intaglio.types import Tensor
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What is done to a model."""
+
+    spec: ModelSpec
+    transforms: tuple[Transform, ...]  # those that are carried out
+    rules: Mapping[str, Rule]  # by the full name of a matrix
+    cache: Codec | None
+    quantized: bool  # whether a block reads what the coded blocks before it put out
+
+    @property
+    def observes(self) -> bool:
+        """Whether anything depends on the calibration text."""
+        return bool(self.transforms) or any(needs_metric(rule) for rule in self.rules.values())
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is stored of a finished block, by full names."""
+
+    linears: Mapping[str, Coded]
+    vectors: Mapping[str, Array]
+
+
+def needs_metric(rule: Rule) -> bool:
+    """Whether the rule's codes depend on what the matrix reads."""
+    return not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled)
+
+
+def transformed(coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor]) -> Weights:
+    """The block after every transform, in order; each observes what those before it made."""
+    for transform in coding.transforms:
+        observation = Observation(coding.spec, layer, w, batches)
+        w = transform.layer(coding.spec, layer, w, observation)
+    return w
+
+
+def code(
+    coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor], sources: Mapping[str, Coded]
+) -> Block:
+    """Every matrix by its rule, under the metric of what it reads; one without a rule keeps its format."""
+    names = {role: roles.site(layer, role) for role in roles.LINEARS}
+    rules = {role: coding.rules.get(name) or untouched(sources[name]) for role, name in names.items()}
+    needed = [p for p, members in roles.INPUTS.items() if any(needs_metric(rules[role]) for role in members)]
+    observation = Observation(coding.spec, layer, w, batches)
+    linears = {}
+    for point, members in roles.INPUTS.items():
+        metric = Metric(observation.hessian(point) if point in needed else None)
+        for role in members:
+            linears[names[role]] = solve(rules[role], w, roles.LINEARS[role], metric, names[role])
+    return Block(linears, norms(layer, w))
+
+
+def errors(block: Block) -> str:
+    """The errors of the block's outputs in a few words."""
+    noted = {name.rpartition(".")[2]: coded.notes["error"] for name, coded in block.linears.items()}
+    worst = max(noted, key=lambda name: noted[name])
+    return f"error {sum(noted.values()) / len(noted):.2%} on average, {noted[worst]:.2%} of {worst}"
+
+
+def norms(layer: int, w: Weights) -> dict[str, Array]:
+    """The gains of the block's norms, by full names."""
+    present = {role: w.get(f"{inside}.weight") for role, inside in roles.NORMS.items()}
+    return {roles.site(layer, role): to_numpy(gain) for role, gain in present.items() if gain is not None}
+
+
+def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
+    """One matrix by its rule."""
+    return rule.solver.solve(
+        w[f"{key}.weight"],
+        rule.terms,
+        metric,
+        clip=rule.clip,
+        activation=rule.activation,
+        bias=w.get(f"{key}.bias"),
+        name=name,
+    )
+
+
+def untouched(source: Coded) -> Rule:
+    """The rule of a matrix that no rule matches: the numbers it came in."""
+    return Rule(terms=source.terms)
+
+
+def advanced(
+    coding: Coding, layer: int, w: Weights, block: Block, batches: Sequence[Tensor]
+) -> Iterator[Tensor]:
+    """What the next block reads: what this one puts out, as it will be run or as it was."""
+    tap = None
+    if coding.quantized:
+        inside = {name.removeprefix(f"model.layers.{layer}."): one for name, one in block.linears.items()}
+        w = {**w, **{f"{name}.weight": decode(one) for name, one in inside.items()}}
+        first = {point: inside[roles.LINEARS[members[0]]] for point, members in roles.INPUTS.items()}
+        tap = rounding({point: one.activation for point, one in first.items()}, coding.cache)
+    return (transformer.block(coding.spec, layer, w, batch, tap=tap) for batch in batches)

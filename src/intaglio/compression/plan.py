@@ -1,0 +1,69 @@
+"""The plan of a run, made and checked before any work: what is done to which part, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from intaglio.compression.blocks import Coding
+from intaglio.compression.report import TransformReport
+from intaglio.errors import UsageError
+from intaglio.formats import Floating
+from intaglio.models import roles
+from intaglio.models.checkpoint import Checkpoint, check_finite
+from intaglio.recipe import Recipe, Rule, assign, sites
+from intaglio.transforms import Transform
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, as it will be carried out on one model."""
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    coding: Coding
+    transforms: tuple[TransformReport, ...]
+
+
+def make(checkpoint: Checkpoint, recipe: Recipe) -> Plan:
+    """What the recipe means for the model; a transform that cannot keep its function is left out."""
+    rules = assign(recipe, sites(checkpoint.spec))
+    if not rules:
+        raise UsageError(f"recipe {recipe.name} codes no matrix of {checkpoint.name}: no rule has terms")
+    _check_shared_inputs(checkpoint, recipe, rules)
+    reports = tuple(_examined(transform, checkpoint) for transform in recipe.transforms)
+    applied = tuple(t for t, report in zip(recipe.transforms, reports, strict=True) if report.applied)
+    coding = Coding(checkpoint.spec, applied, rules, recipe.cache, recipe.propagate == "quantized")
+    return Plan(checkpoint, recipe, coding, reports)
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Every weight is a plain, finite number; the tensor that is not is named."""
+    for name, coded in checkpoint.linears.items():
+        if not all(isinstance(term.format, Floating) for term in coded.terms):
+            raise UsageError(
+                f"{checkpoint.name} is compressed already ({name} is coded): give the model it was made from"
+            )
+        for array in coded.state.values():
+            check_finite(array, name)
+        if coded.bias is not None:
+            check_finite(coded.bias, f"{name}.bias")
+    for name, vector in checkpoint.vectors.items():
+        check_finite(vector, name)
+
+
+def _examined(transform: Transform, checkpoint: Checkpoint) -> TransformReport:
+    reason = transform.refuses(checkpoint.spec) if transform.enabled else "switched off"
+    return TransformReport(type=str(transform.__struct_config__.tag), applied=reason is None, reason=reason)
+
+
+def _check_shared_inputs(checkpoint: Checkpoint, recipe: Recipe, rules: Mapping[str, Rule]) -> None:
+    """Matrices with one input are run on the same numbers."""
+    for layer in range(checkpoint.spec.num_layers):
+        for members in roles.INPUTS.values():
+            found = [rules.get(roles.site(layer, role)) for role in members]
+            if len({rule.activation if rule else None for rule in found}) > 1:
+                raise UsageError(
+                    f"recipe {recipe.name}: {', '.join(members)} of layer {layer} read the same input "
+                    f"and need the same `activation`"
+                )
