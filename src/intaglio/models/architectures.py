@@ -45,6 +45,7 @@ class Architecture:
     `defaults` stand in for fields absent from a config; `theta` is the rope base where it gives none
     (with an entry for SLIDING, those layers have a rotary embedding of their own);
     `fused` maps a role to the matrix in which it is stacked by rows, in the order written;
+    `bias_fields` maps a flag of the config to the roles that it gives a bias;
     `scales` makes the ModelSpec fields only this architecture has.
     """
 
@@ -54,9 +55,7 @@ class Architecture:
     qk_norm: Literal["head", "full"] | None = None
     fused: Mapping[str, str] = field(default_factory=dict)
     biased: tuple[str, ...] = ()  # roles with a bias whatever the config says
-    bias_fields: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # config flag -> the roles it gives a bias
+    bias_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     activation: str = "hidden_act"
     layer_types: positions.LayerTypes = positions.all_full
     rotated: Callable[[Fields, int], Sequence[bool]] = positions.all_rotated
