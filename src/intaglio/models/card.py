@@ -22,6 +22,14 @@ def render(title: str, config: Mapping[str, Any], report: object, recipe_text: s
     return "\n\n".join(parts) + "\n"
 
 
+def of_gguf(metadata: Mapping[str, Any]) -> bytes:
+    """The card of a model that a GGUF file holds: what the file says of its origin."""
+    keys = {"license": "general.license", "base_model": "general.base_model.0.repo_url"}
+    stated = {name: metadata[key] for name, key in keys.items() if isinstance(metadata.get(key), str)}
+    front = {name: text.removeprefix("https://huggingface.co/") for name, text in stated.items()}
+    return f"---\n{yaml.safe_dump(front)}---\n# {metadata.get('general.name', 'model')}\n".encode()
+
+
 def recipe_name(recipe_text: str) -> str:
     """The name a recipe gives itself."""
     recipe = yaml.safe_load(recipe_text)

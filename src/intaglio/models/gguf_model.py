@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from intaglio.errors import IntaglioError
-from intaglio.models import gguf_config, plain
-from intaglio.models.checkpoint import Checkpoint
+from intaglio.models import card, gguf_config, gguf_tokenizer, plain
+from intaglio.models.checkpoint import Checkpoint, Lazy
 from intaglio.models.checksums import hash_files
 from intaglio.models.gguf import Gguf
 from intaglio.models.huggingface_dir import fingerprint
@@ -56,11 +57,16 @@ def open_gguf(path: Path, dtype: plain.Dtype | None = None, name: str | None = N
         name or str(path),
         config,
         GgufTensors(file, config),
-        files={},
+        files=Lazy(_files(file)),
         identify=lambda: fingerprint(config, hash_files([path])),
         dtype=dtype,
         gains_whole=True,
     )
+
+
+def _files(file: Gguf) -> dict[str, Callable[[], bytes]]:
+    """The tokenizer's files, and a card that carries the licence on."""
+    return {**gguf_tokenizer.readers(file), "README.md": lambda: card.of_gguf(file.metadata)}
 
 
 class GgufTensors:
