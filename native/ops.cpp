@@ -1,6 +1,7 @@
 #include "ops.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace intaglio {
@@ -21,14 +22,25 @@ void each_token(int32_t unit, int32_t n, F body) {
 }
 
 // Where the floats of a target's row are made: in the buffer, or in the thread's own memory when it keeps int8 only.
-float* floats(const Slice& target, int32_t r, const Worker& worker) {
-  return target.buffer->f ? target.row(r) : worker.row.data();
+float* floats(const Target& target, int32_t r, const Worker& worker) {
+  return target.slice.buffer->f ? target.slice.row(r) : worker.row.data();
 }
 
-void finish(const Kernels* kernels, const Slice& target, int32_t r, const float* x) {
-  const Buffer& b = *target.buffer;
-  if (b.sum_group == 0) return;
-  kernels->quantize(x, b.width, b.sum_group, b.q.data() + r * b.ld, b.scale.data() + r, b.sums.data() + r * b.lds);
+// x on a symmetric grid of `bits`, one scale for all n.
+void round_to_grid(float* x, int32_t n, int32_t bits) {
+  float most = 0;
+  for (int32_t i = 0; i < n; ++i) most = std::max(most, std::fabs(x[i]));
+  if (most == 0) return;
+  const float scale = most / static_cast<float>((1 << (bits - 1)) - 1);
+  for (int32_t i = 0; i < n; ++i) x[i] = std::nearbyint(x[i] / scale) * scale;
+}
+
+void finish(const Kernels* kernels, const Target& target, int32_t r, float* x) {
+  const Buffer& b = *target.slice.buffer;
+  if (b.sum_group) {
+    kernels->quantize(x, b.width, b.sum_group, b.q.data() + r * b.ld, b.scale.data() + r, b.sums.data() + r * b.lds);
+  }
+  if (target.round_bits) round_to_grid(x, target.slice.width, target.round_bits);
 }
 
 }  // namespace
@@ -40,7 +52,7 @@ void Embed::run(const Step& step, int32_t unit, const Worker& worker) const {
     float* x = floats(target, t, worker);
     kernels->row(matrix, step.ids[t], x);
     if (scale != 1.0f) {
-      for (int32_t i = 0; i < target.width; ++i) x[i] *= scale;
+      for (int32_t i = 0; i < target.slice.width; ++i) x[i] *= scale;
     }
     finish(kernels, target, t, x);
   });
@@ -107,7 +119,7 @@ int32_t Gate::units(const Step& step) const { return divide_up(step.tokens, kTok
 void Gate::run(const Step& step, int32_t unit, const Worker& worker) const {
   each_token(unit, step.tokens, [&](int32_t t) {
     float* y = floats(target, t, worker);
-    kernels->gate(gate.row(t), up.row(t), target.width, activation, y);
+    kernels->gate(gate.row(t), up.row(t), gate.width, activation, y);
     finish(kernels, target, t, y);
   });
 }

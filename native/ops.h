@@ -8,27 +8,35 @@ namespace intaglio {
 // all tokens.
 enum class Rows : int32_t { kTokens, kWanted, kGathered };
 
+// Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. With
+// `round_bits` the floats are rounded to the integer grid a linear was made for but has no kernel of its own to read.
+struct Target {
+  Slice slice;
+  int32_t round_bits;  // 0: exact
+};
+
 // target = scale * row(embedding, token)
 struct Embed : Op {
-  Embed(const Kernels* k, const Matrix* m, Slice t, float s) : kernels(k), matrix(m), target(t), scale(s) {}
+  Embed(const Kernels* k, const Matrix* m, Target t, float s) : kernels(k), matrix(m), target(t), scale(s) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
 
   const Kernels* kernels;
   const Matrix* matrix;
-  Slice target;
+  Target target;
   float scale;
 };
 
 // target = rms_norm(source) * gain; without eps (< 0): target = source.
 struct Norm : Op {
-  Norm(const Kernels* k, Slice s, Slice t, const float* g, float e, Rows r)
+  Norm(const Kernels* k, Slice s, Target t, const float* g, float e, Rows r)
       : kernels(k), source(s), target(t), gain(g), eps(e), rows(r) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
 
   const Kernels* kernels;
-  Slice source, target;
+  Slice source;
+  Target target;
   const float* gain;
   float eps;
   Rows rows;
@@ -69,13 +77,14 @@ struct Linear : Op {
 
 // target = activation(gate) * up
 struct Gate : Op {
-  Gate(const Kernels* k, Slice g, Slice u, Slice t, int32_t a)
+  Gate(const Kernels* k, Slice g, Slice u, Target t, int32_t a)
       : kernels(k), gate(g), up(u), target(t), activation(a) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
 
   const Kernels* kernels;
-  Slice gate, up, target;
+  Slice gate, up;
+  Target target;
   int32_t activation;
 };
 

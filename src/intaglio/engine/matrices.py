@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from intaglio import _native
-from intaglio.engine import standin_cpu as cpu
+from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded
@@ -19,24 +19,31 @@ from intaglio.types import Array
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the plan: these sites run as one matrix by this kernel; why better ones declined."""
+    """One row of the plan: these sites run as one matrix by this kernel; (kernel, why not) of each better one."""
 
     sites: tuple[str, ...]
     kernel: str
     isa: str
     nbytes: int
-    declined: tuple[str, ...]
+    declined: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one."""
+    """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one.
 
-    sites: tuple[str, ...]
+    `round_bits`: the kernel reads floats, but the matrices were made for inputs rounded to so many bits.
+    """
+
     matrix: _native.Matrix
     bias: Array | None
     reads_int8: bool
+    round_bits: int
     line: Line
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return self.line.sites
 
 
 Matrices: TypeAlias = dict[str, list[Packed]]
@@ -59,28 +66,41 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
     return matrices
 
 
+class _Part(NamedTuple):
+    name: str
+    operand: cpu.Operand
+    choice: cpu.Choice
+    bias: Array | None
+
+    @property
+    def stacks_with(self) -> Hashable:
+        return self.choice.kernel, self.operand.formats, self.operand.activation
+
+
 def _pack(checkpoint: Checkpoint, names: Sequence[str], isa: str, threads: int) -> list[Packed]:
-    """The matrices of one input, neighbours that the same kernel can run as one."""
-    coded = [(name, checkpoint.linears[name]) for name in names]
-    chosen = [(name, c, cpu.choose(c)) for name, c in coded]
-    return [
-        _stack(list(run), isa, threads)
-        for _, run in groupby(chosen, lambda each: (each[2].kind, each[2].part[1], each[1].activation))
-    ]
+    """The matrices of one input, neighbours of one kernel, format and activation as one."""
+    parts = [_part(name, checkpoint.linears[name]) for name in names]
+    return [_stack(list(run), isa, threads) for _, run in groupby(parts, lambda part: part.stacks_with)]
 
 
-def _stack(run: Sequence[tuple[str, Coded, cpu.Choice]], isa: str, threads: int) -> Packed:
-    names, coded, choices = zip(*run, strict=True)
-    kind = choices[0].kind
-    matrix = _native.Matrix(kind, coded[0].shape[1], [c.part for c in choices], isa, threads)
-    declined = tuple(dict.fromkeys(reason for c in choices for reason in c.declined))
-    line = Line(names, cpu.KINDS[kind], isa, matrix.nbytes, declined)
-    return Packed(names, matrix, _bias(coded), kind >= 5, line)
+def _part(name: str, coded: Coded) -> _Part:
+    states = tuple(coded.term_state(i) for i in range(len(coded.terms)))
+    operand = cpu.Operand(coded.shape, tuple(term.format for term in coded.terms), states, coded.activation)
+    return _Part(name, operand, cpu.choose(operand), coded.bias)
 
 
-def _bias(coded: Sequence[Coded]) -> Array | None:
+def _stack(parts: Sequence[_Part], isa: str, threads: int) -> Packed:
+    choice, activation = parts[0].choice, parts[0].operand.activation
+    matrix = cpu.pack([part.operand for part in parts], choice, isa=isa, threads=threads)
+    declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choice.declined))
+    line = Line(tuple(part.name for part in parts), choice.kernel, isa, matrix.nbytes, declined)
+    round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
+    return Packed(matrix, _bias(parts), choice.reads_int8, round_bits, line)
+
+
+def _bias(parts: Sequence[_Part]) -> Array | None:
     """The biases side by side, zeros for those without; None when none has one."""
-    if all(c.bias is None for c in coded):
+    if all(part.bias is None for part in parts):
         return None
-    parts = [np.zeros(c.shape[0], np.float32) if c.bias is None else c.bias for c in coded]
-    return np.concatenate(parts).astype(np.float32)
+    each = [np.zeros(p.operand.shape[0], np.float32) if p.bias is None else p.bias for p in parts]
+    return np.concatenate(each).astype(np.float32)

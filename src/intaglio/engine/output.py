@@ -59,7 +59,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class CompletionOutput:
-    """One text. `token_ids` ends with the token that stopped it; `logprobs` has one number a token, in nats."""
+    """One text. `token_ids` ends with the token that stopped it; `logprobs`: one number a token, in nats."""
 
     text: str
     token_ids: tuple[int, ...]

@@ -71,15 +71,16 @@ class Program:
         (embedding,) = self._matrices["embedding"]
         matrix, scale = self._matrix(embedding), self._spec.embed_scale
         if "embed_proj" not in self._matrices:
-            self._native.embed(matrix, self._residual, scale)
+            self._native.embed(matrix, self._residual, 0, scale)
             return
         rows = self._input("embed_proj", self._spec.hidden_size)
-        self._native.embed(matrix, rows, 1.0)
+        self._native.embed(matrix, rows, self._round_bits("embed_proj"), 1.0)
         self._linear("embed_proj", rows, [self._residual], alpha=scale)
 
     def _attention(self, layer: int) -> None:
         spec, settings = self._spec, self._spec.layers[layer]
-        self._into(self._residual, self._attention_in, self._pre_norm(layer, "pre_attention_norm"))
+        gain = self._pre_norm(layer, "pre_attention_norm")
+        self._into(f"{layer}.attention_in", self._residual, self._attention_in, gain)
         self._linear(f"{layer}.attention_in", self._attention_in, [self._q, self._k, self._v])
         gains = self._qk_gains(layer)
         rope = self._ropes[settings.rope]
@@ -92,7 +93,7 @@ class Program:
             spec.attention_scale,
             spec.attention_softcap or 0.0,
         )
-        self._into(self._attended, self._o_in, None)
+        self._into(f"{layer}.o_in", self._attended, self._o_in, None)
         self._onto_residual(layer, "o_in", self._o_in, "post_attention_norm")
 
     def _qk_gains(self, layer: int) -> tuple[int, int]:
@@ -103,26 +104,27 @@ class Program:
         if self._spec.qk_norm == "head":
             return q, k
         for columns, gain in ((self._q, q), (self._k, k)):
-            self._native.norm(columns, columns, gain, self._spec.norm_eps, TOKENS)
+            self._native.norm(columns, columns, 0, gain, self._spec.norm_eps, TOKENS)
         return ABSENT, ABSENT
 
     def _mlp(self, layer: int) -> None:
-        self._into(self._residual, self._mlp_in, self._pre_norm(layer, "pre_mlp_norm"))
+        self._into(f"{layer}.mlp_in", self._residual, self._mlp_in, self._pre_norm(layer, "pre_mlp_norm"))
         self._linear(f"{layer}.mlp_in", self._mlp_in, [self._gate, self._up])
-        self._native.gate(self._gate, self._up, self._down_in, ACTIVATIONS[self._spec.activation])
+        bits, activation = self._round_bits(f"{layer}.down_in"), ACTIVATIONS[self._spec.activation]
+        self._native.gate(self._gate, self._up, self._down_in, bits, activation)
         self._onto_residual(layer, "down_in", self._down_in, "post_mlp_norm")
 
     def _head(self) -> None:
         spec = self._spec
-        head_in = self._input("head", spec.hidden_size)
+        head_in, bits = self._input("head", spec.hidden_size), self._round_bits("head")
         gain = self._gain(roles.FINAL_NORM)
         if "head_proj" in self._matrices:
             normed, projected = self._input("head_proj", spec.hidden_size), self._floats(spec.hidden_size)
-            self._native.norm(self._residual, normed, gain, spec.norm_eps, GATHERED)
+            self._native.norm(self._residual, normed, self._round_bits("head_proj"), gain, spec.norm_eps, GATHERED)
             self._linear("head_proj", normed, [projected], rows=WANTED)
-            self._native.norm(projected, head_in, ABSENT, ABSENT, WANTED)
+            self._native.norm(projected, head_in, bits, ABSENT, ABSENT, WANTED)
         else:
-            self._native.norm(self._residual, head_in, gain, spec.norm_eps, GATHERED)
+            self._native.norm(self._residual, head_in, bits, gain, spec.norm_eps, GATHERED)
         logits = (LOGITS, 0, spec.vocab_size)
         self._linear("head", head_in, [logits], alpha=spec.logit_scale, rows=WANTED)
         if spec.logit_softcap:
@@ -139,11 +141,11 @@ class Program:
         gain = self._gain(roles.site(layer, post_norm))
         self._native.add_norm(self._delta, self._residual, gain, self._spec.norm_eps, alpha)
 
-    def _into(self, source: Columns, target: Columns, gain: int | None) -> None:
+    def _into(self, key: str, source: Columns, target: Columns, gain: int | None) -> None:
         """target = norm(source), or a copy without gain; nothing where linears read the source itself."""
         if target != source:
-            eps = ABSENT if gain is None else self._spec.norm_eps
-            self._native.norm(source, target, ABSENT if gain is None else gain, eps, TOKENS)
+            given, eps = (ABSENT, ABSENT) if gain is None else (gain, self._spec.norm_eps)
+            self._native.norm(source, target, self._round_bits(key), given, eps, TOKENS)
 
     def _linear(
         self,
@@ -169,6 +171,10 @@ class Program:
             self._ids[key] = self._native.add_matrix(packed.matrix)
         return self._ids[key]
 
+    def _round_bits(self, key: str) -> int:
+        """To how many bits the floats are rounded that the matrices of `key` read; 0: not."""
+        return max(packed.round_bits for packed in self._matrices[key])
+
     def _pre_norm(self, layer: int, name: str) -> int | None:
         return self._gain(roles.site(layer, name)) if self._spec.pre_norm else None
 
@@ -182,7 +188,7 @@ class Program:
         """What the matrices of `point` read; `same_as`, if that has the floats and all of them read floats."""
         readers = [p for key, group in self._matrices.items() if key.split(".")[-1] == point for p in group]
         groups = [p.matrix.group for p in readers if p.reads_int8]
-        if same_as is not None and not groups:
+        if same_as is not None and not groups and not any(p.round_bits for p in readers):
             return same_as
         floats = len(groups) < len(readers)
         return self._native.add_buffer(width, floats, math.gcd(*groups)), 0, width
