@@ -39,11 +39,8 @@ def spread(table: Tensor, cols: int, size: int | None) -> Tensor:
 def extent(w: Tensor, size: int | None, shrink: Tensor | None) -> tuple[Tensor, Tensor]:
     """Least and greatest value of each group, 0 included: two (out, groups), lo <= 0 <= hi.
 
-    `shrink` (out, groups) limits both to `shrink * max|w|`, so that the longer tail is the one that is cut.
+    `shrink` (out, groups) narrows both ends.
     """
     grouped = split(w.float(), size)
     lo, hi = grouped.amin(2).clamp(max=0), grouped.amax(2).clamp(min=0)
-    if shrink is None:
-        return lo, hi
-    limit = torch.maximum(-lo, hi) * shrink
-    return torch.maximum(lo, -limit), torch.minimum(hi, limit)
+    return (lo, hi) if shrink is None else (lo * shrink, hi * shrink)

@@ -52,15 +52,13 @@ class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
         return 1 << (8 - self.bits)
 
     def fit(self, w: Tensor, *, shrink: Tensor | None = None) -> dict[str, Tensor]:
-        """Tables for w (out, in); `shrink` (out, groups) in (0, 1] narrows the groups and so the row."""
-        rows = {"scale": self.fit_rows(w, shrink=shrink)}
-        return rows | self.fit_groups(w, rows, shrink=shrink)
+        """Tables for w (out, in); `shrink` (out, groups) in (0, 1] narrows each group's range.
 
-    def fit_rows(self, w: Tensor, *, shrink: Tensor | None = None) -> Tensor:
-        """Level 1, float32 (out, 1)."""
-        lo, hi = groups.extent(w, self.group_size, shrink)
-        reach = torch.maximum(-lo, hi).amax(1, keepdim=True)
-        return (reach / self.protective).clamp(min=torch.finfo(torch.float32).tiny)
+        The row's scale does not shrink, so that groups can be narrowed independently of each other.
+        """
+        reach = w.float().abs().amax(1, keepdim=True)
+        rows = {"scale": (reach / self.protective).clamp(min=torch.finfo(torch.float32).tiny)}
+        return rows | self.fit_groups(w, rows, shrink=shrink)
 
     def fit_groups(
         self, w: Tensor, tables: dict[str, Tensor], *, shrink: Tensor | None = None

@@ -19,30 +19,27 @@ else:
 
 
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Tries `steps` limits, from a group's own largest weight down to `lowest` times it."""
+    """Tries `steps` shares of a group's own range, from 1 down to `lowest`."""
 
     enabled: bool = True
     steps: Annotated[int, msgspec.Meta(ge=1, le=256)] = 10
     lowest: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.55
 
     def search(self, w: Tensor, fmt: Format, metric: Metric) -> Tensor | None:
-        """The best limit of each group as a share of its largest weight, (out, groups) in (0, 1].
+        """The best share of each group's range, (out, groups) in (0, 1].
 
         The error of a group is d^T H_gg d: what the partial dot product of the group with the inputs loses,
-        averaged over all calibration tokens. Never worse than not clipping. None: nothing to clip.
+        averaged over all calibration tokens. No group does worse than unclipped. None: nothing to clip.
         """
         if not self.enabled or isinstance(fmt, Floating):
             return None
-        whole = torch.ones(len(w), groups.count(w.shape[1], fmt.group_size))
-        unclipped = best = _errors(w, fmt, metric, whole)
-        chosen = whole.clone()
+        chosen = torch.ones(len(w), groups.count(w.shape[1], fmt.group_size))
+        best = _errors(w, fmt, metric, chosen)
         for ratio in torch.linspace(1, self.lowest, self.steps)[1:].tolist():
-            errors = _errors(w, fmt, metric, whole * ratio)
+            errors = _errors(w, fmt, metric, torch.full_like(chosen, ratio))
             chosen[errors < best] = ratio
             best = torch.minimum(best, errors)
-        # groups of a two-level row share its scale: together they may do worse than each promised alone
-        together = _errors(w, fmt, metric, chosen)
-        return torch.where((together.sum(1) <= unclipped.sum(1))[:, None], chosen, whole)
+        return chosen
 
 
 def _errors(w: Tensor, fmt: Format, metric: Metric, shrink: Tensor) -> Tensor:
