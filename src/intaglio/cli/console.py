@@ -1,0 +1,62 @@
+"""What the verbs print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+PIPE_WIDTH = 160  # columns of a table that no terminal shows
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout; numbers that are not finite become null."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str = "") -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), title: str = ""
+) -> None:
+    """An aligned table on stdout; columns in `right` are numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    right = set(right)
+    drawn = Table(
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, title_style="bold"
+    )
+    for index, header in enumerate(headers):
+        drawn.add_column(header, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*map(Text, row))  # Text: a bracket in a name is no markup
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False).print(drawn)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 94.3 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Significant digits, thousands separated; a dash for what was not measured."""
+    if value is None:
+        return "–"
+    if value != value:
+        return "NaN"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"

@@ -1,0 +1,178 @@
+"""LLM: a model that continues prompts, many at a time.
+
+LLM("out").generate(["Gravity is", "Light is"], SamplingParams(max_tokens=32))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from intaglio.engine.executor import Chunk as NativeChunk
+from intaglio.engine.executor import Executor
+from intaglio.engine.output import RequestOutput, SamplingParams
+from intaglio.engine.request import Request
+from intaglio.engine.scheduler import Chunk, Scheduler
+from intaglio.engine.sequence import Sequence as Tokens
+from intaglio.errors import UsageError
+from intaglio.models import open_checkpoint
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
+Message = Mapping[str, Any]
+DEFAULTS = SamplingParams()
+
+
+class LLM:
+    """An opened model. `max_context` bounds prompt and answer together; `seed`: for requests without one."""
+
+    def __init__(
+        self,
+        model: str | Path | Checkpoint,
+        *,
+        threads: int | None = None,
+        kv: str | None = None,
+        max_context: int | None = None,
+        max_sequences: int = 16,
+        max_tokens: int = 512,
+        seed: int = 0,
+        isa: str | None = None,
+    ) -> None:
+        self.checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(str(model))
+        self.tokenizer = Tokenizer.from_files(self.checkpoint.files, self.checkpoint.config)
+        self.executor = Executor(
+            self.checkpoint,
+            threads=threads,
+            kv=kv,
+            max_tokens=max_tokens,
+            max_sequences=max_sequences,
+            max_context=max_context,
+            isa=isa,
+        )
+        self.scheduler = Scheduler(self.executor.pool, max_tokens=max_tokens, max_sequences=max_sequences)
+        self.seed = seed
+        self._count = 0
+        self._requests: dict[Tokens, Request] = {}
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of one sequence at most, prompt and answer together."""
+        return self.executor.max_context
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] = DEFAULTS,
+    ) -> list[RequestOutput]:
+        """Continue texts or lists of token ids, all in one batch -> one output a prompt, in their order."""
+        many = _listed(prompts)
+        each = [params] * len(many) if isinstance(params, SamplingParams) else list(params)
+        if len(each) != len(many):
+            raise UsageError(
+                f"{len(many)} prompts and {len(each)} sampling parameters: give one, or one for each"
+            )
+        requests: list[Request] = []
+        try:
+            for prompt, one in zip(many, each, strict=True):
+                requests.append(self.submit(prompt, one))
+            while not all(request.finished for request in requests):
+                self.step()
+        finally:
+            for request in requests:
+                self.drop(request)
+        return [request.output() for request in requests]
+
+    def stream(self, prompt: Prompt, params: SamplingParams = DEFAULTS) -> Generator[str]:
+        """The continuation in pieces, as they come; leaving the loop ends the request."""
+        return self.follow(self.submit(prompt, params))
+
+    def follow(self, request: Request) -> Generator[str]:
+        """The text of a submitted request, in pieces; leaving the loop ends it."""
+        try:
+            while not request.finished:
+                self.step()
+                if piece := request.fresh():
+                    yield piece
+        finally:
+            self.drop(request)
+
+    def chat(self, messages: Sequence[Message], params: SamplingParams = DEFAULTS) -> RequestOutput:
+        """Answer a conversation: [{"role": "user", "content": "..."}, ...]."""
+        return self.generate([self.chat_prompt(messages)], params)[0]
+
+    def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation in the model's chat template, ready for the answer."""
+        return self.tokenizer.encode(self.tokenizer.chat(messages), special=False)
+
+    def submit(self, prompt: Prompt, params: SamplingParams) -> Request:
+        """Queue one prompt; `step` brings it forward."""
+        text, ids = (prompt, self._encode(prompt)) if isinstance(prompt, str) else (None, list(prompt))
+        self._check(ids)
+        number, self._count = self._count, self._count + 1
+        seed = (self.seed << 32 | number) & (2**63 - 1)
+        limit = min(len(ids) + params.max_tokens, self.max_context)
+        sequence = Tokens(ids, params.sampling(seed), limit)
+        ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
+        request = Request(number, text, sequence, params, self.tokenizer.stream(), ends)
+        self.scheduler.add(sequence)
+        self._requests[sequence] = request
+        return request
+
+    def step(self) -> None:
+        """One step of the engine: every running request gets a token or a chunk of its prompt computed."""
+        chunks = self.scheduler.schedule()
+        drawn = self.executor.step([_native(chunk) for chunk in chunks])
+        tokens = [int(token) for chunk, token in zip(chunks, drawn, strict=True) if chunk.draws]
+        rows = [row for row, chunk in enumerate(chunks) if chunk.draws]
+        grown = self.scheduler.advance(chunks, tokens)
+        for sequence, token, row in zip(grown, tokens, rows, strict=True):
+            request = self._requests[sequence]
+            request.take(token, self.executor.logprob(row) if request.params.logprobs else None)
+            if request.finished:
+                self.drop(request)
+
+    def drop(self, request: Request) -> None:
+        """End a request, finished or not: its pages are free."""
+        request.abort()
+        if self._requests.pop(request.sequence, None):
+            self.scheduler.remove(request.sequence)
+
+    def _encode(self, prompt: str) -> list[int]:
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the prompt is not valid Unicode at character {error.start}") from None
+        return self.tokenizer.encode(prompt)
+
+    def _check(self, ids: Sequence[int]) -> None:
+        vocab = self.checkpoint.spec.vocab_size
+        if not ids:
+            raise UsageError("the prompt is empty: there is nothing to continue")
+        if outside := [token for token in ids if not 0 <= token < vocab]:
+            raise UsageError(f"token {outside[0]} of the prompt is outside the vocabulary of {vocab}")
+        if len(ids) >= self.max_context:
+            raise UsageError(
+                f"the prompt has {len(ids)} tokens, the context {self.max_context}:"
+                " shorten it, or open the model with a larger max_context"
+            )
+
+
+def _native(chunk: Chunk) -> NativeChunk:
+    sequence, start = chunk.sequence, chunk.sequence.computed
+    return NativeChunk(
+        tokens=sequence.tokens[start : start + chunk.count],
+        position=start,
+        pages=sequence.pages,
+        sample=chunk.draws,
+        params=sequence.sampling,
+        history=sequence.tokens,
+    )
+
+
+def _listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several -> several."""
+    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]

@@ -1,0 +1,185 @@
+"""Measure: everything about a model that a decision needs, in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from intaglio.engine import score
+from intaglio.errors import UsageError
+from intaglio.evaluation import quality, scheme, speed
+from intaglio.evaluation.result import Result
+from intaglio.evaluation.runtime import Name, Runtime, open_runtime, versions
+from intaglio.models import open_checkpoint, texts
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.tokenizer import Tokenizer
+from intaglio.types import Array
+
+Progress = Callable[[str, int, int], None]  # what, done, of
+
+
+class Sample(NamedTuple):
+    """The text a model is measured on, as windows of tokens."""
+
+    name: str
+    sha256: str
+    windows: list[Array]
+
+
+class Subject(NamedTuple):
+    """A model under measurement."""
+
+    ref: str
+    checkpoint: Checkpoint
+    runtime: Runtime
+
+
+class Setting(NamedTuple):
+    """What every measurement of a run shares."""
+
+    sample: Sample
+    threads: int | None
+    progress: Progress
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """No progress shown."""
+
+
+def evaluate(
+    model: str | Path,
+    against: str | Path | None = None,
+    text: str | Path | None = None,
+    windows: int = 24,
+    seq_len: int = 512,
+    tasks: Sequence[str] = (),
+    per_layer: bool = False,
+    threads: int | None = None,
+    *,
+    runtime: Name | None = None,
+    include_path: str | Path | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Perplexity, size, speed and memory of `model`; with `against`, its distance from that original too.
+
+    `text`: a .txt or .jsonl file; None is the evaluation half of the text every Python ships. `windows`
+    windows of `seq_len` tokens do not overlap. `runtime` None: ours for our artifacts, else transformers.
+    """
+    if per_layer and against is None:
+        raise UsageError("which layer hurts is seen against the original: give --against")
+    checkpoint = open_checkpoint(model)
+    setting = Setting(sample_text(checkpoint, text, windows, seq_len), threads, progress)
+    subject = Subject(str(model), checkpoint, open_runtime(checkpoint, runtime, threads, seq_len))
+    base = None if against is None else _original(checkpoint, str(against), runtime, setting)
+    result = _alone(subject, setting) if base is None else _beside(subject, base, setting)
+    if tasks:
+        result = _with_tasks(result, subject, base, tasks, include_path, setting)
+    if base is not None and per_layer:
+        result = _with_layers(result, subject, base, setting)
+    return result
+
+
+def sample_text(checkpoint: Checkpoint, text: str | Path | None, windows: int, seq_len: int) -> Sample:
+    """The first windows of the text, in the model's tokens."""
+    default = text is None or str(text) == texts.DEFAULT
+    documents = [texts.evaluation_text()] if default else list(texts.documents(text))
+    name = f"{texts.DEFAULT} (evaluation half)" if default else Path(str(text)).name
+    joined = "\n\n".join(documents)
+    tokens = Tokenizer.from_files(checkpoint.files, checkpoint.config).encode(joined)
+    found = score.windows(tokens, seq_len, windows, f"text {name}")
+    return Sample(name, hashlib.sha256(joined.encode()).hexdigest(), found)
+
+
+def _original(candidate: Checkpoint, ref: str, runtime: Name | None, setting: Setting) -> Subject:
+    """The model to compare with, if it can be compared."""
+    base = open_checkpoint(ref)
+    if candidate.spec.vocab_size != base.spec.vocab_size:
+        raise UsageError(
+            f"{candidate.name} has {candidate.spec.vocab_size} tokens, {base.name} {base.spec.vocab_size}:"
+            " only models over the same vocabulary can be compared"
+        )
+    seq_len = len(setting.sample.windows[0])
+    return Subject(ref, base, open_runtime(base, runtime, setting.threads, seq_len))
+
+
+def _alone(subject: Subject, setting: Setting) -> Result:
+    count = _counter(setting)
+    perplexity = quality.perplexity(
+        subject.runtime.logits, setting.sample.windows, subject.checkpoint.name, count
+    )
+    return _result(subject, perplexity, scheme.parameters(subject.checkpoint), setting)
+
+
+def _beside(subject: Subject, base: Subject, setting: Setting) -> Result:
+    names = (subject.checkpoint.name, base.checkpoint.name)
+    logits = (subject.runtime.logits, base.runtime.logits)
+    found = quality.compare(logits, setting.sample.windows, names, _counter(setting))
+    original = scheme.parameters(base.checkpoint)
+    return msgspec.structs.replace(
+        _result(subject, found.perplexities[0], original, setting),
+        kl_mean=found.kl_mean,
+        kl_max=found.kl_max,
+        top1_agreement=found.top1_agreement,
+        against=_result(base, found.perplexities[1], original, setting),
+    )
+
+
+def _result(subject: Subject, perplexity: float, original: int, setting: Setting) -> Result:
+    """Adds what does not depend on the text: size, and from a process of its own speed and memory."""
+    checkpoint, runtime, sample = subject.checkpoint, subject.runtime, setting.sample
+    setting.progress(f"timing {checkpoint.name}", 0, 1)
+    room = checkpoint.spec.max_position - speed.DECODE - 1
+    job = speed.Job(subject.ref, runtime.name, setting.threads, sample.windows[0][:room].tolist())
+    return Result(
+        model=checkpoint.name,
+        perplexity=perplexity,
+        bits_per_weight=scheme.bits_per_weight(checkpoint, original),
+        bytes=checkpoint.nbytes,
+        text=sample.name,
+        text_sha256=sample.sha256,
+        windows=len(sample.windows),
+        seq_len=len(sample.windows[0]),
+        runtime=runtime.name,
+        dtype=runtime.dtype,
+        threads=runtime.threads,
+        versions=versions(runtime.libraries),
+        **msgspec.structs.asdict(speed.measure(job)),
+    )
+
+
+def _with_tasks(
+    result: Result,
+    subject: Subject,
+    base: Subject | None,
+    tasks: Sequence[str],
+    include_path: str | Path | None,
+    setting: Setting,
+) -> Result:
+    from intaglio.evaluation import harness
+
+    setting.progress("tasks", 0, 1)
+    against = result.against
+    if base is not None and against is not None:
+        scores = harness.run(base.checkpoint, tasks, include_path, setting.threads)
+        against = msgspec.structs.replace(against, tasks=scores)
+    scores = harness.run(subject.checkpoint, tasks, include_path, setting.threads)
+    return msgspec.structs.replace(result, tasks=scores, against=against)
+
+
+def _with_layers(result: Result, subject: Subject, base: Subject, setting: Setting) -> Result:
+    from intaglio.evaluation import layers
+
+    windows = setting.sample.windows[: layers.WINDOWS]
+    found = layers.measure(subject.checkpoint, base.checkpoint, windows, setting.progress)
+    return msgspec.structs.replace(result, per_layer=found, per_layer_windows=len(windows))
+
+
+def _counter(setting: Setting) -> Callable[[], None]:
+    """Counts windows."""
+    steps = itertools.count(1)
+    return lambda: setting.progress("scoring", next(steps), len(setting.sample.windows))

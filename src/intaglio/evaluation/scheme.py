@@ -1,0 +1,55 @@
+"""Scheme: in short words, how a checkpoint's numbers are stored, and how many bits that is a weight."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.models import roles
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.terms import Coded
+
+ADDED = (roles.EMBED_PROJ, roles.HEAD_PROJ)  # made by a rotation, no parameters of the original
+KV = {16: "fp16", 8: "int8", 4: "int4"}
+
+
+def label(format: Format) -> str:
+    """`int4 g64`, `int4 g64 two-level`, `bfloat16`."""
+    match format:
+        case Floating():
+            return format.dtype
+        case TwoLevel():
+            return f"int{format.bits} g{format.group_size} two-level"
+        case Integer():
+            group = f"g{format.group_size}" if format.group_size else "channel"
+            return f"int{format.bits} {group}{' symmetric' if format.symmetric else ''}"
+
+
+def of(coded: Coded) -> str:
+    """Weights x activations of one matrix: `int4 g64 x float`."""
+    weights = " + ".join(label(term.format) for term in coded.terms)
+    return f"{weights} x {'float' if coded.activation is None else f'int{coded.activation.bits}'}"
+
+
+def summary(checkpoint: Checkpoint, kv_bits: int) -> str:
+    """What most of the layers' weights are, and how keys and values are kept."""
+    sizes: Counter[str] = Counter()
+    for layer in range(checkpoint.spec.num_layers):
+        for role in roles.LINEARS:
+            coded = checkpoint.linears[roles.site(layer, role)]
+            sizes[of(coded)] += coded.shape[0] * coded.shape[1]
+    (most, _), *others = sizes.most_common()
+    return f"{most}{' and others' if others else ''}, kv {KV[kv_bits]}"
+
+
+def parameters(checkpoint: Checkpoint) -> int:
+    """Weights of the original: every matrix, bias and norm, without what a rotation added."""
+    linears = {name: coded for name, coded in checkpoint.linears.items() if name not in ADDED}
+    matrices = sum(coded.shape[0] * coded.shape[1] for coded in linears.values())
+    biases = sum(coded.bias.size for coded in linears.values() if coded.bias is not None)
+    return matrices + biases + sum(vector.size for vector in checkpoint.vectors.values())
+
+
+def bits_per_weight(checkpoint: Checkpoint, original: int) -> float:
+    """All stored bytes of the weights over the parameters of the original."""
+    return 8 * checkpoint.nbytes / original

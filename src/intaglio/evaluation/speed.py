@@ -1,0 +1,98 @@
+"""Speed and memory of a model, measured in a fresh process, so that nothing else is counted.
+
+Runs as `python -m intaglio.evaluation.speed`: a Job as JSON on stdin, a Speed as JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from intaglio.errors import IntaglioError
+from intaglio.evaluation.energy import Meter
+from intaglio.evaluation.runtime import Name, Runtime, open_runtime
+from intaglio.models import open_checkpoint
+
+REPEATS = 3
+DECODE = 32  # tokens of a timed answer
+WARM = 4  # of an untimed one before
+
+
+class Job(msgspec.Struct, frozen=True):
+    """`prompt` is prefilled, then DECODE tokens follow; REPEATS times."""
+
+    model: str
+    runtime: Name
+    threads: int | None
+    prompt: list[int]
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """Medians over the runs; the peak of the process's resident memory."""
+
+    prefill_tokens_per_s: float
+    decode_tokens_per_s: float
+    peak_rss_bytes: int
+    joules_per_token: float | None
+
+
+def measure(job: Job) -> Speed:
+    """In a new process."""
+    command = [sys.executable, "-m", "intaglio.evaluation.speed"]
+    done = subprocess.run(command, input=msgspec.json.encode(job), capture_output=True, check=False)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        raise IntaglioError(f"{job.model}: measuring its speed failed: {reason}")
+    return msgspec.json.decode(done.stdout, type=Speed)
+
+
+def run(job: Job) -> Speed:
+    """In this process."""
+    context = len(job.prompt) + DECODE + 1
+    runtime = open_runtime(open_checkpoint(job.model), job.runtime, job.threads, context)
+    runtime.time(job.prompt, WARM)
+    runs = [runtime.time(job.prompt, DECODE) for _ in range(REPEATS)]
+    prefill = len(job.prompt) / median(run.prefill for run in runs)
+    decode = 1 / median(second for run in runs for second in run.decode)
+    return Speed(prefill, decode, peak_rss(), _joules_per_token(runtime, job.prompt))
+
+
+def _joules_per_token(runtime: Runtime, prompt: list[int]) -> float | None:
+    """Of decoding: what an answer costs beyond its prompt alone."""
+    if Meter().joules() is None:
+        return None
+    spent = []
+    for tokens in (1, 1 + DECODE):
+        meter = Meter()
+        runtime.time(prompt, tokens)
+        spent.append(meter.joules())
+    alone, whole = spent
+    return None if alone is None or whole is None else max(whole - alone, 0.0) / DECODE
+
+
+def peak_rss() -> int:
+    """Of this process, in bytes. Linux's own mark: getrusage's also counts the process that started us."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main() -> None:
+    try:
+        speed = run(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+    except IntaglioError as error:
+        sys.exit(str(error))
+    sys.stdout.buffer.write(msgspec.json.encode(speed))
+
+
+if __name__ == "__main__":
+    main()
