@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from intaglio.attention import Affine, Half
-from intaglio.errors import IntaglioError
 from intaglio.formats import Integer
-from intaglio.models import reference, transformer
+from intaglio.models import reference, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.reference import round_tokens
+from intaglio.models.reference import by_point, round_tokens
 from tests.models.tiny import ARCHITECTURES, tiny_checkpoint, tokens
 
 INT8 = Integer(bits=8, symmetric=True)
@@ -52,9 +51,24 @@ def test_every_reader_s_rounding_is_seen() -> None:
         assert distance(reference.forward(reading(plain, INT8, only), ids), exact) > 1e-5, only
 
 
-def test_readers_of_one_input_must_agree() -> None:
-    with pytest.raises(IntaglioError, match=r"layer 0: self_attn\.q_proj, .* share their input"):
-        reference.forward(reading(tiny_checkpoint("llama"), INT8, "k_proj"), tokens(3))
+@pytest.mark.parametrize(("only", "others"), [("k_proj", ("q_proj", "v_proj")), ("gate_proj", ("up_proj",))])
+def test_readers_of_one_input_may_differ(only: str, others: tuple[str, ...]) -> None:
+    plain, ids = tiny_checkpoint("llama"), tokens(17)
+    exact = transformer.forward(plain, ids)
+    alone = reference.forward(reading(plain, INT8, only), ids)
+    rest = plain
+    for other in others:
+        rest = reading(rest, INT8, other)
+    assert distance(alone, exact) > 1e-5
+    assert not torch.equal(alone, reference.forward(rest, ids))
+    together = reference.forward(reading(rest, INT8, only), ids)
+    assert not torch.equal(together, alone)
+
+
+def test_readers_that_agree_are_rounded_once() -> None:
+    agreed = dict.fromkeys(roles.LINEARS, INT8)
+    assert set(by_point(agreed)) == set(roles.INPUTS)
+    assert set(by_point(agreed | {"k": None})) == {"q", "k", "v", "o_in", "mlp_in", "down_in"}
 
 
 def test_tokens_are_rounded_to_a_symmetric_grid_each() -> None:

@@ -92,6 +92,20 @@ def test_a_tap_sees_every_point_in_order_and_may_replace_it() -> None:
     config = model.config.to_dict()
     spec = spec_from_config(config)
     w, x = inside(weights_of(model), 0), torch.randn(2, 5, 64)
+    readers = [
+        "attention_in",
+        "q",
+        "query",
+        "k",
+        "key",
+        "v",
+        "value",
+        "o_in",
+        "mlp_in",
+        "gate",
+        "up",
+        "down_in",
+    ]
     seen = {}
 
     def look(point: str, value: torch.Tensor) -> torch.Tensor:
@@ -101,10 +115,11 @@ def test_a_tap_sees_every_point_in_order_and_may_replace_it() -> None:
     with torch.no_grad():
         untouched = block(spec, 0, w, x)
         assert torch.equal(block(spec, 0, w, x, tap=look), untouched)
-        for point in POINTS:
+        for point in readers:
             changed = block(spec, 0, w, x, tap=lambda p, v, point=point: v * 1.1 if p == point else v)
             assert not torch.allclose(changed, untouched), point
-    assert list(seen) == ["attention_in", "query", "key", "value", "o_in", "mlp_in", "down_in"]
+    assert list(seen) == readers
+    assert set(POINTS) < set(readers)
     assert seen["query"] == (2, 4, 5, 32)
     assert seen["key"] == seen["value"] == (2, 2, 5, 32)
     assert seen["o_in"] == (2, 5, 128)

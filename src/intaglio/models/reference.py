@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from intaglio.errors import IntaglioError
 from intaglio.formats import Integer
 from intaglio.lazy import lazy
 from intaglio.models import roles
@@ -57,7 +56,7 @@ def rounding(activations: Mapping[str, Integer | None], kv: Codec | None = None)
             return x if kv is None else kv.roundtrip(x)
         if point == "query":
             return x if kv is None or kv.bits >= 16 else round_tokens(x, 8)
-        activation = activations[point]
+        activation = activations.get(point)
         return x if activation is None else round_tokens(x, activation.bits)
 
     return tap
@@ -71,14 +70,16 @@ def round_tokens(x: Tensor, bits: int) -> Tensor:
 
 
 def layer_activations(checkpoint: Checkpoint, layer: int) -> dict[str, Integer | None]:
-    """What each point of a layer is rounded to; linears that share an input share its rounding."""
-    found = {}
+    """What a layer's points are rounded to."""
+    return by_point({role: checkpoint.linears[roles.site(layer, role)].activation for role in roles.LINEARS})
+
+
+def by_point(activations: Mapping[str, Integer | None]) -> dict[str, Integer | None]:
+    """From what each role reads to what each point is rounded to; where its readers differ, the roles."""
+    found: dict[str, Integer | None] = {}
     for point, readers in roles.INPUTS.items():
-        formats = {checkpoint.linears[roles.site(layer, role)].activation for role in readers}
-        if len(formats) > 1:
-            names = ", ".join(roles.LINEARS[role] for role in readers)
-            raise IntaglioError(f"layer {layer}: {names} share their input, and read it in different formats")
-        found[point] = formats.pop()
+        formats = {role: activations[role] for role in readers}
+        found |= {point: formats[readers[0]]} if len(set(formats.values())) == 1 else formats
     return found
 
 

@@ -27,7 +27,8 @@ else:
 
 Weights: TypeAlias = "dict[str, Tensor]"  # "<name>.weight", "<name>.bias"; which names, each function says
 Tap: TypeAlias = "Callable[[str, Tensor], Tensor]"  # (point, x) -> x or what takes its place
-POINTS = (*roles.INPUTS, "query", "key", "value")  # where a tap is called in every block
+# where a tap is called in every block; for the readers of a shared input also at each one's role, "q" or "up"
+POINTS = (*roles.INPUTS, "query", "key", "value")
 
 
 def forward(checkpoint: Checkpoint, tokens: Tensor) -> Tensor:
@@ -106,9 +107,9 @@ def attention(spec: ModelSpec, layer: int, w: Weights, n: Tensor, *, tap: Tap | 
     tap = tap or untouched
     n = tap("attention_in", n)
     rope = spec.ropes[spec.layers[layer].rope]
-    q = tap("query", rotate(rope, _heads(spec, w, "q", n)))  # (b, H, t, d)
-    k = tap("key", rotate(rope, _heads(spec, w, "k", n)))  # (b, K, t, d)
-    v = tap("value", _heads(spec, w, "v", n))  # (b, K, t, d)
+    q = tap("query", rotate(rope, _heads(spec, w, "q", tap("q", n))))  # (b, H, t, d)
+    k = tap("key", rotate(rope, _heads(spec, w, "k", tap("k", n))))  # (b, K, t, d)
+    v = tap("value", _heads(spec, w, "v", tap("v", n)))  # (b, K, t, d)
     y = attend(spec, spec.layers[layer].window, q, k, v)
     return linear(w, roles.LINEARS["o"], tap("o_in", y.transpose(1, 2).flatten(2)))
 
@@ -117,7 +118,7 @@ def mlp(spec: ModelSpec, w: Weights, n: Tensor, *, tap: Tap | None = None) -> Te
     """From the (normed) input of gate and up to the output of down: (b, t, h) -> (b, t, h)."""
     tap = tap or untouched
     n = tap("mlp_in", n)
-    gate, up = linear(w, roles.LINEARS["gate"], n), linear(w, roles.LINEARS["up"], n)
+    gate, up = (linear(w, roles.LINEARS[role], tap(role, n)) for role in ("gate", "up"))
     return linear(w, roles.LINEARS["down"], tap("down_in", activate(spec, gate) * up))
 
 
