@@ -10,7 +10,7 @@ from intaglio.attention import Codec
 from intaglio.formats.arrays import to_numpy
 from intaglio.models import roles, transformer
 from intaglio.models.observe import Observation
-from intaglio.models.reference import rounding
+from intaglio.models.reference import by_point, rounding
 from intaglio.models.spec import ModelSpec
 from intaglio.recipe import Rule
 from intaglio.solvers import Greedy
@@ -115,6 +115,6 @@ def advanced(
     if coding.quantized:
         inside = {name.removeprefix(f"model.layers.{layer}."): one for name, one in block.linears.items()}
         w = {**w, **{f"{name}.weight": decode(one) for name, one in inside.items()}}
-        first = {point: inside[roles.LINEARS[members[0]]] for point, members in roles.INPUTS.items()}
-        tap = rounding({point: one.activation for point, one in first.items()}, coding.cache)
+        formats = {role: inside[name].activation for role, name in roles.LINEARS.items()}
+        tap = rounding(by_point(formats), coding.cache)
     return (transformer.block(coding.spec, layer, w, batch, tap=tap) for batch in batches)
