@@ -109,28 +109,5 @@ def test_only_what_cannot_be_kept_is_refused(case: str) -> None:
     assert set(refusals.values()) == {None}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_needs_are_what_is_asked_for(name: str) -> None:
-    spec, w = layer("llama")
-
-    for transform in EXAMPLES[name]:
-        asked: set[tuple[str, str]] = set()
-        inner = observation(spec, 0, w)
-
-        class Recording:
-            batches = inner.batches
-
-            def absmax(self, point: str) -> torch.Tensor:
-                asked.add(("absmax", point))  # noqa: B023
-                return inner.absmax(point)  # noqa: B023
-
-            def mean_abs(self, point: str) -> torch.Tensor:
-                asked.add(("mean_abs", point))  # noqa: B023
-                return inner.mean_abs(point)  # noqa: B023
-
-        transform.layer(spec, 0, w, Recording())
-        assert asked == set(transform.needs)
-
-
 def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())

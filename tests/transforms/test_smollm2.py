@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -33,14 +32,14 @@ Loaded = tuple[ModelSpec, Weights, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[Loaded]:
+def model() -> Loaded:
     """The spec, every tensor, and the logits before."""
     checkpoint = open_checkpoint("smollm2-135m")
     weights = outer_weights(checkpoint)
     for index in range(checkpoint.spec.num_layers):
         layer = layer_weights(checkpoint, index)
         weights |= {f"model.layers.{index}.{name}": tensor for name, tensor in layer.items()}
-    yield checkpoint.spec, weights, logits(checkpoint.spec, weights, IDS)
+    return checkpoint.spec, weights, logits(checkpoint.spec, weights, IDS)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

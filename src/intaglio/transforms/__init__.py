@@ -2,7 +2,7 @@
 
 Each is a frozen struct: `refuses(spec)` says why it cannot keep the function of a model, `outer` rewrites
 what is outside the layers, `layer` one layer, given an `Observation` of the block with exactly the weights it
-gets; `needs` names the statistics it will ask for. None changes the dict or the tensors it is given.
+gets. None changes the dict or the tensors it is given.
 """
 
 from __future__ import annotations

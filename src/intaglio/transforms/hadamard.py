@@ -33,7 +33,8 @@ def orthogonal(n: int, kind: Kind, seed: int) -> Tensor:
     if plain is None:
         return _random(n, generator)
     signs = torch.randint(0, 2, (n,), generator=generator).double() * 2 - 1
-    return plain * signs / n**0.5
+    signed: Tensor = plain * signs / n**0.5
+    return signed
 
 
 def hadamard(n: int) -> Tensor | None:
@@ -110,4 +111,5 @@ def _is_prime(n: int) -> bool:
 def _random(n: int, generator: torch.Generator) -> Tensor:
     """Uniform over the orthogonal matrices: QR of Gaussians, with the signs of R's diagonal taken out."""
     q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
-    return q * r.diagonal().sign()
+    uniform: Tensor = q * r.diagonal().sign()
+    return uniform

@@ -30,10 +30,6 @@ class Reorder(
 
     enabled: bool = True
 
-    @property
-    def needs(self) -> tuple[tuple[str, str], ...]:
-        return (("absmax", "o_in"), ("absmax", "down_in"))
-
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 

@@ -43,10 +43,6 @@ class Rotate(
     heads: bool = True
     enabled: bool = True
 
-    @property
-    def needs(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
     def refuses(self, spec: ModelSpec) -> str | None:
         if spec.post_norm:
             return (

@@ -53,10 +53,6 @@ class ActivationScale(
     tokens: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 2048
     enabled: bool = True
 
-    @property
-    def needs(self) -> tuple[tuple[str, str], ...]:
-        return tuple(("mean_abs", point) for point in PRODUCER)
-
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 

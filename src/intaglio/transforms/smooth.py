@@ -36,10 +36,6 @@ class SmoothOutput(
     roles: tuple[Literal["o", "down"], ...] = ("o", "down")
     enabled: bool = True
 
-    @property
-    def needs(self) -> tuple[tuple[str, str], ...]:
-        return tuple(("absmax", f"{role}_in") for role in self.roles)
-
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 

@@ -46,10 +46,6 @@ class SmoothAttention(
     tokens: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 2048
     enabled: bool = True
 
-    @property
-    def needs(self) -> tuple[tuple[str, str], ...]:
-        return (("absmax", "key"), ("absmax", "query"))
-
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 
