@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from intaglio.models.transformer import Weights
     from intaglio.types import Tensor
 
+Loss: TypeAlias = "Callable[[Weights], float]"
 Strength = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -53,18 +54,20 @@ class SmoothAttention(
         return w
 
     def layer(self, spec: ModelSpec, index: int, w: Weights, observation: Observation) -> Weights:
-        if not self.search:
-            return scale_keys(spec, w, key_scale(spec, index, observation, self.alpha, self.beta))
+        pairs = self._pairs() if self.search else ((self.alpha, self.beta),)
+        scaled = (scale_keys(spec, w, key_scale(spec, index, observation, *pair)) for pair in pairs)
+        return min(scaled, key=self._loss(spec, index, w, observation)) if self.search else next(scaled)
+
+    def _loss(self, spec: ModelSpec, index: int, w: Weights, observation: Observation) -> Loss:
+        """Squared error of the attention's output with rounded keys, as a function of the weights."""
         n = capture(spec, index, w, observation.batches, self.tokens)["attention_in"]
         want = [transformer.attention(spec, index, w, one) for one in n]
 
         def loss(scaled: Weights) -> float:
-            """Squared error of the output with rounded keys."""
-            got = [transformer.attention(spec, index, scaled, one, tap=self._rounding) for one in n]
+            got = (transformer.attention(spec, index, scaled, one, tap=self._rounding) for one in n)
             return sum(float((a - b).square().sum()) for a, b in zip(got, want, strict=True))
 
-        tried = [scale_keys(spec, w, key_scale(spec, index, observation, *pair)) for pair in self._pairs()]
-        return min(tried, key=loss)
+        return loss
 
     def _pairs(self) -> Iterator[tuple[float, float]]:
         for step in range(self.search):
