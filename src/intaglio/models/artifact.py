@@ -119,16 +119,16 @@ def _write_weights(
     max_bytes: int,
 ) -> dict[str, tuple[int, int]]:
     """Name -> shape of the matrices, as they came."""
-    writer = ShardWriter(directory, max_bytes)
     shapes: dict[str, tuple[int, int]] = {}
-    for name, coded in linears:
-        assert name not in shapes, name
-        terms.validate(coded, name)
-        shapes[name] = coded.shape
-        writer.add(site.arrays(name, coded), {name: site.encode(coded)})
-    for name in vectors:
-        writer.add({f"{name}.weight": np.asarray(vectors[name], np.float32)}, {})
-    writer.finish()
+    with ShardWriter(directory, max_bytes) as writer:
+        for name, coded in linears:
+            assert name not in shapes, name
+            terms.validate(coded, name)
+            shapes[name] = coded.shape
+            writer.add(site.arrays(name, coded), {name: site.encode(coded)})
+        for name in vectors:
+            writer.add({f"{name}.weight": np.asarray(vectors[name], np.float32)}, {})
+        writer.finish()
     return shapes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +43,12 @@ class ShardWriter:
         self._paths: list[Path] = []
         self._weight_map: dict[str, int] = {}
         self._total = 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._spool.close()
 
     def add(self, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
         """A group that stays together in one file."""
@@ -117,7 +124,8 @@ class _Spool:
 
     def close(self) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # a full disk again, for bytes that nobody will read
+                file.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _header(self, metadata: Mapping[str, str]) -> bytes:
