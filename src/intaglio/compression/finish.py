@@ -105,14 +105,17 @@ class Finished:
 
 
 def finish(made: Finished, output: Path, *, force: bool) -> Report:
-    """The artifact appears at `output`, whole and verified; a broken one stands beside, and is an error."""
+    """The artifact appears at `output` when it is whole and verified; a broken one stands `aside` instead."""
     try:
         return _write(made, output, made.report, force=force)
     except BrokenError as broken:
-        fault, report = str(broken), broken.report
-    kept = output.with_name(f"{output.name}.broken")
-    _write(made, kept, lambda directory: report, force=True)
-    raise IntaglioError(f"the compressed model is broken: {fault}; it is kept in {kept}")
+        report = broken.report
+    return _write(made, aside(output), lambda directory: report, force=True)
+
+
+def aside(output: Path) -> Path:
+    """Where a broken result is kept."""
+    return output.with_name(f"{output.name}.broken")
 
 
 def _write(made: Finished, path: Path, report: Callable[[Path], Report], *, force: bool) -> Report:

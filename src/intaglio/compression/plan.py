@@ -54,7 +54,11 @@ def check_weights(checkpoint: Checkpoint) -> None:
 
 def _examined(transform: Transform, checkpoint: Checkpoint) -> TransformReport:
     reason = transform.refuses(checkpoint.spec) if transform.enabled else "switched off"
-    return TransformReport(type=str(transform.__struct_config__.tag), applied=reason is None, reason=reason)
+    return TransformReport(
+        type=str(transform.__struct_config__.tag),
+        applied=reason is None,
+        reason=reason or transform.omits(checkpoint.spec),
+    )
 
 
 def _check_shared_inputs(checkpoint: Checkpoint, recipe: Recipe, rules: Mapping[str, Rule]) -> None:

@@ -11,7 +11,7 @@ import intaglio
 
 
 class TransformReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a transform was carried out; `reason` when it was not."""
+    """Whether a transform was carried out; `reason` when it was not, or only in part."""
 
     type: str
     applied: bool
@@ -88,7 +88,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             str(self.coverage),
             f"{self.bits_per_weight:.2f} bits per weight, {self.nbytes / 1e6:.1f} MB",
         ]
-        lines += [f"left out {t.type}: {t.reason}" for t in self.transforms if not t.applied]
+        lines += [
+            f"{'in part' if t.applied else 'left out'} {t.type}: {t.reason}"
+            for t in self.transforms
+            if t.reason
+        ]
         v = self.verification
         lines.append(
             f"perplexity {v.original_perplexity:.2f} -> {v.perplexity:.2f}, KL {v.kl_mean:.4f} "

@@ -16,7 +16,7 @@ from intaglio.compression import activations, blocks, outer, plan
 from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.calibration import Text, Windows, draw
-from intaglio.compression.finish import Finished, finish
+from intaglio.compression.finish import Finished, aside, finish
 from intaglio.compression.journal import Fingerprint, Journal
 from intaglio.compression.plan import Plan
 from intaglio.compression.progress import Event, Progress, silent
@@ -79,6 +79,8 @@ def compress(
         run.code(finished)
         report = finish(Finished(made, run.windows, run.journal, threads), target, force=force)
         run.journal.remove()
+    if fault := report.verification.fault:
+        raise IntaglioError(f"the compressed model is broken: {fault}; it is kept in {aside(target)}")
     return structs.replace(report, seconds=time.monotonic() - started)
 
 

@@ -65,7 +65,8 @@ def parameters(checkpoint: Checkpoint) -> int:
 
 def coverage(original: Checkpoint, coded: Checkpoint, rules: Mapping[str, Rule]) -> Coverage:
     """What was coded, in the artifact as it was read back, and what stays as it was."""
-    shapes = {name: coded.linears[name].shape for name in coded.linears}
+    order = dict.fromkeys([*original.linears, *coded.linears])
+    shapes = {name: coded.linears[name].shape for name in order if name in coded.linears}
     done = [name for name in rules if name in shapes and coded.linears[name].terms == rules[name].terms]
     return Coverage(
         targeted=len(rules),
