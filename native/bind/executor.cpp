@@ -140,6 +140,20 @@ void bind_steps(nb::class_<Executor>& c) {
       .def_prop_ro("cache_nbytes", &Executor::cache_nbytes);
 }
 
+int32_t draw(Array1<float> logits, float temperature, int32_t top_k, float top_p, float min_p,
+             float repetition_penalty, uint64_t seed, Array1<int32_t> history, int32_t position) {
+  const int32_t vocab = length(logits.shape(0)), said = length(history.shape(0));
+  const bool known = std::all_of(history.data(), history.data() + said, [&](int32_t t) { return t >= 0 && t < vocab; });
+  if (vocab == 0 || !known || top_k < 0) throw std::invalid_argument("no logits, or tokens that have none");
+  Worker w;
+  w.logits = Block<float>(logits.shape(0));
+  w.candidates = Block<Candidate>(logits.shape(0));
+  w.seen = Block<uint64_t>(logits.shape(0) / 64 + 1);
+  const Sampling settings = {temperature, top_p, min_p, repetition_penalty, top_k, seed};
+  return sample(logits.data(), vocab, settings, history.data(), said, position,
+                {w.logits.data(), w.candidates.data(), w.seen.data()});
+}
+
 }  // namespace
 }  // namespace intaglio
 
@@ -151,4 +165,7 @@ void bind_executor(nb::module_& m) {
         nb::arg("layers"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("kv_bits"));
   bind_program(c);
   bind_steps(c);
+  m.def("sample", draw, nb::arg("logits"), nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("min_p"),
+        nb::arg("repetition_penalty"), nb::arg("seed"), nb::arg("history"), nb::arg("position"),
+        "The token drawn from one row of logits; -2 where these are not finite");
 }

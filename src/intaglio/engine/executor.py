@@ -64,7 +64,7 @@ class Executor:
         self.max_tokens = max_tokens
         self.max_sequences = max_sequences
         self.max_context = _max_context(spec.max_position, max_context)
-        self.pool = PagePool(pages or max_sequences * pages_for(self.max_context))
+        self.pool = PagePool(max_sequences * pages_for(self.max_context) if pages is None else pages)
         matrices = pack_all(checkpoint, self.isa, self.threads)
         self.plan: list[Line] = [packed.line for packed in {id(p): p for g in matrices.values() for p in g}.values()]
         self._native = _checked(
@@ -137,6 +137,10 @@ class Executor:
         finally:
             self.pool.free(pages)
         return out
+
+    def read_page(self, page: int, layer: int, head: int, slot: int, is_value: bool) -> Array:
+        """The key or value that attention reads there: float32 (head_dim,)."""
+        return np.asarray(_checked(self._open().read_page, page, layer, head, slot, is_value))
 
     def close(self) -> None:
         """Give the memory back; further steps are refused."""
