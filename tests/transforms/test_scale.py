@@ -73,9 +73,11 @@ def test_without_pre_norms_their_readers_are_skipped_and_said_so() -> None:
     spec, w = layer("olmo2")
     transform = ActivationScale(format=Integer(bits=3, group_size=16), steps=4)
     assert transform.refuses(spec) is None
-    assert transform.skips(spec) == ("attention_in", "mlp_in")
+    assert transform.omits(spec) == (
+        "q, k, v, gate, up are not scaled: Olmo2ForCausalLM has no norm before them"
+    )
     assert list(transform.search(spec, 0, w, observation(spec, 0, w))) == ["o_in", "down_in"]
-    assert transform.skips(small("llama")[0]) == ()
+    assert transform.omits(small("llama")[0]) is None
 
 
 def test_dead_channels_stay_finite() -> None:

@@ -33,6 +33,9 @@ class Reorder(
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 
+    def omits(self, spec: ModelSpec) -> str | None:
+        return None
+
     def outer(self, spec: ModelSpec, w: Weights) -> Weights:
         return w
 

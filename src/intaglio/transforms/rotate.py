@@ -51,6 +51,9 @@ class Rotate(
             )
         return None
 
+    def omits(self, spec: ModelSpec) -> str | None:
+        return None
+
     def outer(self, spec: ModelSpec, w: Weights) -> Weights:
         """Rotates where the residual stream begins and ends."""
         embedding, norm, head, embed_proj, head_proj = (

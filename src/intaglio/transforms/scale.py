@@ -56,6 +56,13 @@ class ActivationScale(
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 
+    def omits(self, spec: ModelSpec) -> str | None:
+        """Linears without a producer that could take a scale stay as they are."""
+        roles = [role for point in PRODUCER if not has_producer(spec, point) for role in INPUTS[point]]
+        if not roles:
+            return None
+        return f"{', '.join(roles)} are not scaled: {spec.architecture} has no norm before them"
+
     def outer(self, spec: ModelSpec, w: Weights) -> Weights:
         return w
 
@@ -63,10 +70,6 @@ class ActivationScale(
         for point, found in self.search(spec, index, w, observation).items():
             w = divide(spec, w, point, found.scale)
         return w
-
-    def skips(self, spec: ModelSpec) -> tuple[str, ...]:
-        """The points whose linears stay as they are, because nothing before them can take a scale."""
-        return tuple(point for point in PRODUCER if not has_producer(spec, point))
 
     def search(self, spec: ModelSpec, index: int, w: Weights, observation: Observation) -> dict[str, Found]:
         """The best scale for each point that has a producer.

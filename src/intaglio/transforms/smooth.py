@@ -39,6 +39,9 @@ class SmoothOutput(
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 
+    def omits(self, spec: ModelSpec) -> str | None:
+        return None
+
     def outer(self, spec: ModelSpec, w: Weights) -> Weights:
         return w
 

@@ -50,6 +50,9 @@ class SmoothAttention(
     def refuses(self, spec: ModelSpec) -> str | None:
         return None
 
+    def omits(self, spec: ModelSpec) -> str | None:
+        return None
+
     def outer(self, spec: ModelSpec, w: Weights) -> Weights:
         return w
 
