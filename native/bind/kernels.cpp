@@ -7,6 +7,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <time.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -153,6 +155,29 @@ nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::opti
     w.k->linear(&w.m, &in.a, 0, dim32(n), 0, w.m.rows, &out);
   }
   return numpy(std::move(y), {n, rows});
+}
+
+double processor_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Processor seconds of each of `repeats` calls of the kernel alone: others on the machine disturb these least.
+std::vector<double> seconds(const PackedMatrix& w, Floats2 x, int repeats) {
+  require(x.shape(1) == size_t(w.m.cols), "x must have " + std::to_string(w.m.cols) + " columns");
+  std::vector<float> y(x.shape(0) * size_t(w.m.rows));
+  std::vector<double> times;
+  nb::gil_scoped_release release;
+  Inputs in;
+  prepare(in, w, x);
+  const Output out{y.data(), w.m.rows, nullptr, 1, 0};
+  for (int i = 0; i < repeats; ++i) {
+    const double start = processor_seconds();
+    w.k->linear(&w.m, &in.a, 0, dim32(x.shape(0)), 0, w.m.rows, &out);
+    times.push_back(processor_seconds() - start);
+  }
+  return times;
 }
 
 // The exact integers of given codes q, before any float.
@@ -315,6 +340,7 @@ void bind_matrix(nb::module_& m) {
       .def("linear", linear, nb::arg("x"), nb::arg("bias") = nb::none(), nb::arg("alpha") = 1.0f,
            nb::arg("onto") = nb::none(), "y (tokens, rows) = [onto +] alpha * (W x + bias), float32")
       .def("accumulate", accumulate, nb::arg("q"), "The exact int32 of W's integers times q (tokens, cols) int8")
+      .def("seconds", seconds, nb::arg("x"), nb::arg("repeats"), "Times of `linear` alone, for benchmarks")
       .def("row", row, nb::arg("row"), "One row of W, float32")
       .def_prop_ro("kind", [](const PackedMatrix& w) { return w.m.kind; })
       .def_prop_ro("rows", [](const PackedMatrix& w) { return w.m.rows; })

@@ -11,10 +11,8 @@ inline Dots no_dots() { return _mm256_setzero_si256(); }
 inline Dots dot(Dots d, VI codes, VI a) { return _mm256_add_epi16(d, _mm256_maddubs_epi16(codes, a)); }
 inline VI flush(VI acc, Dots d) { return addi(acc, madd16(d, set16(1))); }
 inline VI flush_scaled(VI acc, Dots d, VI scale) { return addi(acc, madd16(d, scale)); }
-inline VI load_scale(const uint8_t* p) {  // the scale of a row in both halves of its lane
-  const VI s = load_u8(p);
-  return _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
-}
+inline VI load_scale(const uint8_t* p) { return twice16(load_u8(p)); }
+constexpr bool kExpands = false;  // u8 up to 240 would saturate
 
 // 8-bit codes would saturate as unsigned operands; |w| <= 128 times a with w's sign stays within 32512 a pair.
 constexpr int32_t kOffset8 = 128;  // what is stored is code - 128

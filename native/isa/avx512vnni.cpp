@@ -11,6 +11,7 @@ inline Dots dot(Dots d, VI codes, VI a) { return _mm512_dpbusd_epi32(d, codes, a
 inline VI flush(VI acc, Dots d) { return addi(acc, d); }
 inline VI flush_scaled(VI acc, Dots d, VI scale) { return addi(acc, muli(d, scale)); }
 inline VI load_scale(const uint8_t* p) { return load_u8(p); }
+constexpr bool kExpands = true;
 
 constexpr int32_t kOffset8 = 0;
 using Codes8 = VI;

@@ -17,6 +17,7 @@ inline Dots dot(Dots d, VI codes, VI a) { return dpbusd(d, codes, a); }
 inline VI flush(VI acc, Dots d) { return addi(acc, d); }
 inline VI flush_scaled(VI acc, Dots d, VI scale) { return addi(acc, muli(d, scale)); }
 inline VI load_scale(const uint8_t* p) { return load_u8(p); }
+constexpr bool kExpands = true;
 
 constexpr int32_t kOffset8 = 0;  // codes are stored as they are
 using Codes8 = VI;

@@ -43,6 +43,7 @@ inline VI addi(VI a, VI b) { return _mm256_add_epi32(a, b); }
 inline VI subi(VI a, VI b) { return _mm256_sub_epi32(a, b); }
 inline VI muli(VI a, VI b) { return _mm256_mullo_epi32(a, b); }
 inline VI madd16(VI a, VI b) { return _mm256_madd_epi16(a, b); }  // pairs of int16, added into int32
+inline VI mul16(VI a, VI b) { return _mm256_mullo_epi16(a, b); }
 inline VI andi(VI a, VI b) { return _mm256_and_si256(a, b); }
 inline VI maxi(VI a, VI b) { return _mm256_max_epi32(a, b); }
 inline VI mini(VI a, VI b) { return _mm256_min_epi32(a, b); }
@@ -50,6 +51,7 @@ template <int N>
 inline VI shr(VI a) { return _mm256_srli_epi32(a, N); }
 template <int N>
 inline VI shl(VI a) { return _mm256_slli_epi32(a, N); }
+inline VI twice16(VI a) { return _mm256_or_si256(a, _mm256_slli_epi32(a, 16)); }  // a small number in both halves of its lane
 inline VF to_float(VI v) { return _mm256_cvtepi32_ps(v); }
 inline VI to_int(VF v) { return _mm256_cvtps_epi32(v); }  // nearest even
 inline VF as_float(VI v) { return _mm256_castsi256_ps(v); }

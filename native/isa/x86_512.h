@@ -27,6 +27,7 @@ inline VI addi(VI a, VI b) { return _mm512_add_epi32(a, b); }
 inline VI subi(VI a, VI b) { return _mm512_sub_epi32(a, b); }
 inline VI muli(VI a, VI b) { return _mm512_mullo_epi32(a, b); }
 inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
+inline VI mul16(VI a, VI b) { return _mm512_mullo_epi16(a, b); }
 inline VI andi(VI a, VI b) { return _mm512_and_si512(a, b); }
 inline VI maxi(VI a, VI b) { return _mm512_max_epi32(a, b); }
 inline VI mini(VI a, VI b) { return _mm512_min_epi32(a, b); }
@@ -34,6 +35,7 @@ template <int N>
 inline VI shr(VI a) { return _mm512_srli_epi32(a, N); }
 template <int N>
 inline VI shl(VI a) { return _mm512_slli_epi32(a, N); }
+inline VI twice16(VI a) { return _mm512_or_si512(a, _mm512_slli_epi32(a, 16)); }  // a small number in both halves of its lane
 inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
 inline VF as_float(VI v) { return _mm512_castsi512_ps(v); }
 inline VI as_int(VF v) { return _mm512_castps_si512(v); }

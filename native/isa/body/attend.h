@@ -78,7 +78,7 @@ void coded_scores(const Block& b, const uint8_t* keys, const uint16_t* scale, co
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) acc[0][t] = seti(offset * b.s->q_sum[r + t]);
   if (l->bits == 8) dot_vectors8(streams, key_vectors(l), acc);
-  else dot_run(streams, 0, key_vectors(l), acc,
+  else dot_run<false>(streams, 0, key_vectors(l), acc,
                [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
   const VF s = load_half(scale), z = load_half(zero);
   INTAGLIO_UNROLL

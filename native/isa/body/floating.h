@@ -8,7 +8,8 @@ namespace intaglio {
 namespace {
 
 constexpr int kPanel = 256;      // columns made float at a time, a multiple of 8
-constexpr int kMostTokens = 10 * kFloatTokens;  // whose partial sums are kept between panels
+constexpr int kMostTokens = 16 * kFloatTokens;  // whose partial sums are kept between panels
+constexpr int kPairs = 4;  // of tiles sharing a panel of activations
 
 template <int32_t Kind>
 INTAGLIO_INLINE VF load_plain(const uint8_t* codes, int64_t k) {
@@ -171,34 +172,47 @@ inline void float_tokens(const float* p0, const float* p1, int64_t n, const floa
   if (t < tokens) float_block<1>(p0, p1, n, x + t * ldx, ldx, part + t * 2 * L);
 }
 
+// The tokens' columns [k, k + n) side by side: at their own stride, often a power of two, they evict one another.
+inline void gather(const Activations* x, int32_t token, int32_t tokens, int64_t k, int64_t n, float* to) {
+  for (int32_t t = 0; t < tokens; ++t) memcpy(to + t * kPanel, x->f + (token + t) * x->ldf + k, size_t(n) * 4);
+}
+
+// Up to kPairs pairs of tiles from `row` on, which share the gathered activations.
 inline void float_matrix(const Job& job, const Layout& l, int32_t row, int32_t token, int32_t tokens) {
   alignas(64) float panel[2][kPanel * L];
-  alignas(64) float part[kMostTokens * 2 * L];
-  const Tile t0 = tile_at(job.w, l, row), t1 = tile_at(job.w, l, row + L);
-  memset(part, 0, size_t(tokens) * 2 * L * sizeof(float));
+  alignas(64) float part[kPairs][kMostTokens * 2 * L];
+  alignas(64) float x[kMostTokens * kPanel];
+  const int pairs = int(div_up(job.row1 - row, 2 * L)) < kPairs ? int(div_up(job.row1 - row, 2 * L)) : kPairs;
+  for (int i = 0; i < pairs; ++i) memset(part[i], 0, size_t(tokens) * 2 * L * sizeof(float));
   for (int64_t k = 0; k < job.w->cols; k += kPanel) {
     const int64_t n = k + kPanel < job.w->cols ? kPanel : job.w->cols - k;
-    const float *p0 = float_panel(job.w, t0, k, n, panel[0]), *p1 = float_panel(job.w, t1, k, n, panel[1]);
-    float_tokens(p0, p1, n, job.x->f + token * job.x->ldf + k, job.x->ldf, tokens, part);
+    gather(job.x, token, tokens, k, n, x);
+    for (int i = 0; i < pairs; ++i) {
+      const Tile t0 = tile_at(job.w, l, row + 2 * i * L), t1 = tile_at(job.w, l, row + (2 * i + 1) * L);
+      const float *p0 = float_panel(job.w, t0, k, n, panel[0]), *p1 = float_panel(job.w, t1, k, n, panel[1]);
+      float_tokens(p0, p1, n, x, kPanel, tokens, part[i]);
+    }
   }
-  for (int32_t t = 0; t < tokens; ++t)
-    for (int r = 0; r < 2; ++r) emit(job.out, token + t, row + r * L, job.row1, loadf(part + (2 * t + r) * L));
+  for (int i = 0; i < pairs; ++i)
+    for (int32_t t = 0; t < tokens; ++t)
+      for (int r = 0; r < 2; ++r)
+        emit(job.out, token + t, row + (2 * i + r) * L, job.row1, loadf(part[i] + (2 * t + r) * L));
+}
+
+inline void float_one(const Job& job, const Layout& l, int32_t row, int32_t token) {
+  for (; row < job.row1; row += L) {
+    const VF v = float_vector(job.w, tile_at(job.w, l, row), job.x->f + token * job.x->ldf);
+    emit(job.out, token, row, job.row1, v);
+  }
 }
 
 inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
   const Layout l = layout_of(job.w);
-  for (int32_t row = row0; row < job.row1; row += 2 * L)
-    for (int32_t t = token0; t < token1; t += kMostTokens) {
-      const int32_t n = t + kMostTokens < token1 ? kMostTokens : token1 - t;
-      if (n > 1) {
-        float_matrix(job, l, row, t, n);
-        continue;
-      }
-      for (int r = 0; r < 2; ++r) {
-        const VF v = float_vector(job.w, tile_at(job.w, l, row + r * L), job.x->f + t * job.x->ldf);
-        emit(job.out, t, row + r * L, job.row1, v);
-      }
-    }
+  for (int32_t t = token0; t < token1; t += kMostTokens) {
+    const int32_t n = t + kMostTokens < token1 ? kMostTokens : token1 - t;
+    if (n == 1) float_one(job, l, row0, t);
+    for (int32_t row = row0; row < job.row1 && n > 1; row += kPairs * 2 * L) float_matrix(job, l, row, t, n);
+  }
 }
 
 inline void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,

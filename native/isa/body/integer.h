@@ -22,48 +22,61 @@ struct Streams {
   int64_t ldq;
 };
 
+// Adds vector v into `low` and `high`, which may be one and the same when additions are quick.
 template <int T, int R>
-INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&d)[R][T]) {
+INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&low)[R][T], Dots (&high)[R][T]) {
   INTAGLIO_UNROLL
   for (int r = 0; r < R; ++r) {
     const uint8_t* at = s.w + r * s.stride + v * kVector;
     if (T == 1) prefetch(at + kAhead);
-    const VI codes = loadi(at), low = low_nibbles(codes), high = high_nibbles(codes);
+    const VI codes = loadi(at), a = low_nibbles(codes), b = high_nibbles(codes);
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
-      d[r][t] = dot(d[r][t], low, spread4(s.q + t * s.ldq + 8 * v));
-      d[r][t] = dot(d[r][t], high, spread4(s.q + t * s.ldq + 8 * v + 4));
+      low[r][t] = dot(low[r][t], a, spread4(s.q + t * s.ldq + 8 * v));
+      high[r][t] = dot(high[r][t], b, spread4(s.q + t * s.ldq + 8 * v + 4));
     }
   }
 }
 
-template <int T, int R>
-INTAGLIO_INLINE void clear(Dots (&d)[R][T]) {
+template <int T, int R, class V>
+INTAGLIO_INLINE void fill(V (&d)[R][T], V value) {
   INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) d[i / T][i % T] = no_dots();
+  for (int i = 0; i < R * T; ++i) d[i / T][i % T] = value;
 }
 
-// Adds the dots of vectors [v, end) into acc through `flush(acc, dots, r)`, as often as `Dots` needs emptying.
 template <int T, int R, class Flush>
+INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flush& flush_into) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
+}
+
+// Adds the dots of vectors [v, end) into acc through `flush_into(acc, dots, r)`, as often as `Dots` needs emptying.
+// The 8-bit dot takes five cycles: a `Long` run has two chains of them; short ones overlap one another.
+template <bool Long, int T, int R, class Flush>
 INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)[R][T], const Flush& flush_into) {
-  constexpr int64_t kRun = kDotsPerFlush / 2;
   Dots d[R][T];
-  const auto empty = [&]() __attribute__((always_inline)) {
-    INTAGLIO_UNROLL
-    for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
-  };
-  if constexpr (kRun <= 16) {
+  if constexpr (kDotsPerFlush <= 16) {
+    constexpr int64_t kRun = kDotsPerFlush / 2;
     for (; v + kRun <= end; v += kRun) {
-      clear(d);
+      fill(d, no_dots());
       INTAGLIO_UNROLL
-      for (int i = 0; i < kRun; ++i) dot_vector(s, v + i, d);
-      empty();
+      for (int i = 0; i < kRun; ++i) dot_vector(s, v + i, d, d);
+      flush_all(acc, d, flush_into);
     }
     if (v == end) return;
+    fill(d, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, d);
+  } else if constexpr (!Long) {
+    fill(d, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, d);
+  } else {
+    Dots high[R][T];
+    fill(d, no_dots()), fill(high, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, high);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) d[i / T][i % T] = addi(d[i / T][i % T], high[i / T][i % T]);
   }
-  clear(d);
-  for (; v < end; ++v) dot_vector(s, v, d);
-  empty();
+  flush_all(acc, d, flush_into);
 }
 
 inline int32_t group_sum(const Activations* x, int64_t token, int64_t g, int32_t group, int32_t cols) {
@@ -126,9 +139,39 @@ INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const 
     VI scale[R];
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) scale[r] = load_scale(tile.group_scales + r * stride + g * L);
-    dot_run(s, v, v + run < all ? v + run : all, acc,
+    dot_run<false>(s, v, v + run < all ? v + run : all, acc,
             [&](VI a, Dots d, int r) __attribute__((always_inline)) { return flush_scaled(a, d, scale[r]); });
   }
+}
+
+// For several tokens: codes times group scale fit a byte, so a vector is scaled once and its groups vanish.
+template <int T, int R>
+INTAGLIO_INLINE void dot_expanded(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+                                  VI (&acc)[R][T]) {
+  subtract_zeros(w, x, tile, stride, token, acc);
+  const int8_t* q = x->q + token * x->ldq;
+  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
+  VI high[R][T];
+  fill(high, seti(0));
+  for (int64_t g = 0, v = 0; v < all; ++g) {
+    VI scale[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) scale[r] = twice16(load_u8(tile.group_scales + r * stride + g * L));
+    for (const int64_t end = v + run < all ? v + run : all; v < end; ++v) {
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const VI codes = loadi(tile.codes + r * stride + v * kVector);
+        const VI a = mul16(low_nibbles(codes), scale[r]), b = mul16(high_nibbles(codes), scale[r]);
+        INTAGLIO_UNROLL
+        for (int t = 0; t < T; ++t) {
+          acc[r][t] = dot(acc[r][t], a, spread4(q + t * x->ldq + 8 * v));
+          high[r][t] = dot(high[r][t], b, spread4(q + t * x->ldq + 8 * v + 4));
+        }
+      }
+    }
+  }
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], high[i / T][i % T]);
 }
 
 template <int T, int R>
@@ -136,21 +179,30 @@ INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const 
                               VI (&acc)[R][T]) {
   subtract_zero(w, x, tile, stride, token, acc);
   const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
-  dot_run(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+  dot_run<true>(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_vector8(const Streams& s, int64_t v, VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* at = s.w + r * s.stride + v * kVector;
+    if (T == 1) prefetch(at + kAhead);
+    const Codes8 codes = load_codes8(at);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
+  }
 }
 
 template <int T, int R>
 INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R][T]) {
-  for (int64_t v = 0; v < vectors; ++v) {
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const uint8_t* at = s.w + r * s.stride + v * kVector;
-      if (T == 1) prefetch(at + kAhead);
-      const Codes8 codes = load_codes8(at);
-      INTAGLIO_UNROLL
-      for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
-    }
-  }
+  VI odd[R][T];  // a second chain
+  fill(odd, seti(0));
+  int64_t v = 0;
+  for (; v + 2 <= vectors; v += 2) dot_vector8(s, v, acc), dot_vector8(s, v + 1, odd);
+  if (v < vectors) dot_vector8(s, v, acc);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], odd[i / T][i % T]);
 }
 
 template <int T, int R>
@@ -169,10 +221,11 @@ INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const 
 template <int T, int R>
 INTAGLIO_INLINE void integers(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
                          VI (&acc)[R][T]) {
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = seti(0);
-  if (w->kind == kW4A8Two) dot_two_level(w, x, tile, stride, token, acc);
-  else if (w->kind == kW4A8) dot_one_level(w, x, tile, stride, token, acc);
+  fill(acc, seti(0));
+  if (w->kind == kW4A8Two) {
+    if constexpr (kExpands && T >= 4) dot_expanded(w, x, tile, stride, token, acc);
+    else dot_two_level(w, x, tile, stride, token, acc);
+  } else if (w->kind == kW4A8) dot_one_level(w, x, tile, stride, token, acc);
   else dot_eight_bit(w, x, tile, stride, token, acc);
 }
 
@@ -184,9 +237,8 @@ INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Ti
   const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
   for (int64_t g = 0, v = 0; v < all; ++g, v += run) {
     VI part[R][T];
-    INTAGLIO_UNROLL
-    for (int i = 0; i < R * T; ++i) part[i / T][i % T] = seti(0);
-    dot_run(s, v, v + run < all ? v + run : all, part, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+    fill(part, seti(0));
+    dot_run<false>(s, v, v + run < all ? v + run : all, part, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
     INTAGLIO_UNROLL
     for (int i = 0; i < R * T; ++i) {
       const int r = i / T, t = i % T;
@@ -238,8 +290,7 @@ template <int T, int R>
 void grouped_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
   const Tile tile = tile_at(job.w, l, row);
   VF sum[R][T];
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = setf(0);
+  fill(sum, setf(0));
   dot_grouped(job.w, job.x, tile, l.bytes, token, sum);
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i)
