@@ -1,8 +1,8 @@
 """Rewrites of a model's weights that keep its function and make it easier to code.
 
 Each is a frozen struct. `refuses(spec)` says why it cannot keep the function of a model, `omits(spec)` which
-part of it a model does not allow. `outer` rewrites what is outside the layers; `layer` rewrites one layer, given
-an `Observation` of the block with exactly the weights it gets. None changes the dict or the tensors it is given.
+part of it a model does not allow. `outer` rewrites what is outside the layers, `layer` one layer, given an
+`Observation` of the block with exactly the weights it gets. None changes the dict or the tensors it is given.
 """
 
 from __future__ import annotations
