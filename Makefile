@@ -34,7 +34,7 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 native: $(VENV)/.installed
 	@$(PY) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV)/bin/ninja) $(NATIVE_FLAGS) >build/native.log 2>&1 || { cat build/native.log; exit 1; }
 	@$(PY) -m cmake --build build/dev -j 2 --target _native
-	@cp build/dev/_native*.so src/intaglio/
+	@cp --remove-destination build/dev/_native*.so src/intaglio/
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/intaglio compress smollm2-135m --recipe qserve --output $(OUT)/smollm2-135m-qserve --force
