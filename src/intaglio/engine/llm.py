@@ -26,7 +26,12 @@ DEFAULTS = SamplingParams()
 
 
 class LLM:
-    """An opened model. `max_context` bounds prompt and answer together; `seed`: for requests without one."""
+    """An opened model.
+
+    `max_context` bounds prompt and answer of one request, `max_sequences` the requests that run at once,
+    `max_tokens` one step, `pages` (of 64 tokens; None: enough for all) their memory. `seed`: for requests
+    without one.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class LLM:
         max_context: int | None = None,
         max_sequences: int = 16,
         max_tokens: int = 512,
+        pages: int | None = None,
         seed: int = 0,
         isa: str | None = None,
     ) -> None:
@@ -49,6 +55,7 @@ class LLM:
             max_tokens=max_tokens,
             max_sequences=max_sequences,
             max_context=max_context,
+            pages=pages,
             isa=isa,
         )
         self.scheduler = Scheduler(self.executor.pool, max_tokens=max_tokens, max_sequences=max_sequences)
@@ -95,6 +102,8 @@ class LLM:
                 self.step()
                 if piece := request.fresh():
                     yield piece
+            if piece := request.fresh():  # when another loop took the last step
+                yield piece
         finally:
             self.drop(request)
 

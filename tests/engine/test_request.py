@@ -1,0 +1,94 @@
+"""Tokens to text: characters of several tokens, stop strings across tokens, ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from intaglio.engine.output import SamplingParams
+from intaglio.engine.request import Request
+from intaglio.engine.sequence import Sequence
+from intaglio.errors import UsageError
+from intaglio.models.tokenizer import Tokenizer
+from tests import tiny_llm
+
+TOKENIZER = Tokenizer.from_files(
+    {
+        "tokenizer.json": tiny_llm.tokenizer().to_str().encode(),
+        "tokenizer_config.json": json.dumps({"eos_token": "<eos>"}).encode(),
+    }
+)
+EOS = TOKENIZER.eos_ids[0]
+TEXT = "naïve 🎉漢字 👩‍👩‍👧 end"
+
+
+def run(tokens: list[int], **settings: object) -> tuple[Request, list[str]]:
+    """The request after these tokens were drawn, and the pieces that came out after each."""
+    params = SamplingParams(**{"max_tokens": len(tokens), **settings})  # type: ignore[arg-type]
+    sequence = Sequence([5, 6], params.sampling(0), 2 + params.max_tokens)
+    ends = () if params.ignore_eos else TOKENIZER.eos_ids
+    request = Request(0, "", sequence, params, TOKENIZER.stream(), ends)
+    pieces = []
+    for token in tokens:
+        sequence.tokens.append(token)
+        request.take(token, None)
+        pieces.append(request.fresh())
+        if request.finished:
+            break
+    return request, pieces
+
+
+def test_characters_of_several_tokens_come_whole() -> None:
+    request, pieces = run(TOKENIZER.encode(TEXT))
+    assert "".join(pieces) == request.text == TEXT
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert len([piece for piece in pieces if piece]) == len(TEXT)
+    assert request.finish_reason == "length"
+
+
+def test_bytes_that_never_become_a_character_are_not_lost() -> None:
+    tokens = TOKENIZER.encode("a🎉")[:-1]
+    request, pieces = run(tokens)
+    assert request.text == "".join(pieces) == "a\ufffd"
+
+
+@pytest.mark.parametrize("stop", ["🎉", "漢", "ve 🎉", "👩‍👧", "end"])
+def test_a_stop_string_across_tokens_ends_the_text_before_it(stop: str) -> None:
+    request, pieces = run(TOKENIZER.encode(TEXT), stop=[stop, "never"])
+    assert request.text == "".join(pieces) == TEXT.split(stop)[0]
+    assert (request.finish_reason, request.stop_reason) == ("stop", stop)
+    assert TOKENIZER.decode(request.sequence.output) == TEXT.split(stop)[0] + stop
+
+
+def test_what_looked_like_a_stop_string_is_shown_in_the_end() -> None:
+    request, pieces = run(TOKENIZER.encode("so EN"), stop="END")
+    assert pieces[:3] == ["s", "o", " "]
+    assert pieces[3:] == ["", "EN"]
+    assert request.text == "so EN"
+
+
+def test_eos_ends_unless_it_is_ignored() -> None:
+    tokens = [*TOKENIZER.encode("ab"), EOS, *TOKENIZER.encode("cd")]
+    request, _ = run(tokens)
+    assert (request.text, request.finish_reason, request.stop_reason) == ("ab", "stop", EOS)
+    assert request.output().outputs[0].token_ids == tuple(tokens[:3])
+    assert run(tokens, ignore_eos=True)[0].text == "abcd"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"min_p": 2.0}, "min_p"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"seed": -1}, "seed"),
+        ({"stop": ["a", ""]}, "empty stop string"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        SamplingParams(**settings)  # type: ignore[arg-type]
