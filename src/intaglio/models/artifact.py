@@ -76,10 +76,10 @@ def write(
 def read(path: Path, *, verify: bool = True) -> Checkpoint:
     """The model in `path`, every array checked as it is read; `verify`: all now, and every file's sum."""
     path = Path(path)
-    if verify:
-        _verify(path)
     config = json_text.read_object(path / CONFIG)
     _check_version(path, config)
+    if verify:
+        _verify(path)
     spec = spec_from_config(config)
     shards = Shards.open(path)
     sites = _sites(shards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,9 @@ class Lazy(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         return self._readers[name]()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._readers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._readers)
 
@@ -44,6 +48,9 @@ class Overlay(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         return self._over[name] if name in self._over else self._base[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._over or name in self._base
 
     def __iter__(self) -> Iterator[str]:
         yield from self._base
@@ -118,7 +125,8 @@ def _entry(mapping: Mapping[str, T], name: str) -> Callable[[], T]:
 
 
 def _content(checkpoint: Checkpoint) -> str:
-    digest = hashlib.sha256(msgspec.json.encode(dict(checkpoint.config), order="sorted"))
+    config = json.dumps(dict(checkpoint.config), sort_keys=True, default=str)
+    digest = hashlib.sha256(config.encode())
     for name, coded in sorted(checkpoint.linears.items()):
         specs = msgspec.json.encode((name, coded.shape, coded.terms, coded.activation))
         digest.update(specs)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from intaglio.errors import IntaglioError
 from intaglio.models import card, gguf_config, gguf_tokenizer, plain
+from intaglio.models.architectures import spec_from_config
 from intaglio.models.checkpoint import Checkpoint, Lazy
 from intaglio.models.checksums import hash_files
 from intaglio.models.gguf import Gguf
 from intaglio.models.huggingface_dir import fingerprint
+from intaglio.models.spec import ModelSpec
 from intaglio.types import Array
 
 OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -56,9 +57,9 @@ def open_gguf(path: Path, dtype: plain.Dtype | None = None, name: str | None = N
     return plain.checkpoint(
         name or str(path),
         config,
-        GgufTensors(file, config),
+        GgufTensors(file, spec_from_config(config)),
         files=Lazy(_files(file)),
-        identify=lambda: fingerprint(config, hash_files([path])),
+        identify=lambda: fingerprint(config, hash_files([path]), dtype),
         dtype=dtype,
         gains_whole=True,
     )
@@ -72,13 +73,13 @@ def _files(file: Gguf) -> dict[str, Callable[[], bytes]]:
 class GgufTensors:
     """The tensors of a file under Hugging Face's names, decoded when read."""
 
-    def __init__(self, file: Gguf, config: dict[str, Any]) -> None:
+    def __init__(self, file: Gguf, spec: ModelSpec) -> None:
         self._file = file
         architecture = str(file.metadata["general.architecture"])
         self._names = {_name(architecture, name): name for name in file.tensors if name not in FACTORS}
         if len(self._names) + sum(name in FACTORS for name in file.tensors) != len(file.tensors):
             raise IntaglioError(f"{file.path}: two of its tensors stand for the same weights")
-        self._heads = _interleaved_heads(architecture, config)
+        self._heads = _interleaved_heads(architecture, spec)
         self.shapes = {ours: file.tensors[theirs].shape for ours, theirs in self._names.items()}
         self.nbytes = sum(tensor.nbytes for tensor in file.tensors.values())
 
@@ -92,11 +93,8 @@ class GgufTensors:
         return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
-def _interleaved_heads(architecture: str, config: dict[str, Any]) -> dict[str, int]:
-    if architecture not in INTERLEAVED:
-        return {}
-    heads = config["num_attention_heads"]
-    return {"q_proj": heads, "k_proj": config.get("num_key_value_heads", heads)}
+def _interleaved_heads(architecture: str, spec: ModelSpec) -> dict[str, int]:
+    return {"q_proj": spec.num_heads, "k_proj": spec.num_kv_heads} if architecture in INTERLEAVED else {}
 
 
 def _name(architecture: str, name: str) -> str:

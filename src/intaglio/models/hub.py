@@ -36,8 +36,9 @@ def is_id(ref: str) -> bool:
 
 def download(ref: str) -> Path:
     """The directory of the model's snapshot, in the hub's own cache."""
+    fetch = huggingface_hub.snapshot_download  # an absent library is found here, before its exceptions are
     try:
-        return Path(huggingface_hub.snapshot_download(ref, allow_patterns=WANTED))
+        return Path(fetch(ref, allow_patterns=WANTED))
     except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled):
         raise IntaglioError(
             f"{ref} is not in the local hub cache, and the hub cannot be reached: "

@@ -43,7 +43,7 @@ def open_directory(path: Path, config: dict[str, Any], dtype: plain.Dtype | None
         config,
         tensors,
         files=read_files(path),
-        identify=lambda: fingerprint(config, hash_files(tensors.paths())),
+        identify=lambda: fingerprint(config, hash_files(tensors.paths()), dtype),
         dtype=dtype,
     )
 
@@ -53,9 +53,9 @@ def read_files(path: Path) -> dict[str, bytes]:
     return {name: json_text.read_bytes(path / name) for name in FILES if (path / name).is_file()}
 
 
-def fingerprint(config: dict[str, Any], hashes: dict[str, str]) -> str:
-    """SHA-256 of the configuration and the files' own."""
-    return hashlib.sha256(msgspec.json.encode((config, hashes), order="sorted")).hexdigest()
+def fingerprint(*parts: object) -> str:
+    """SHA-256 of a configuration, the sums of files, and whatever else the weights depend on."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
 def _refusal(quantized: object) -> str:

@@ -81,6 +81,9 @@ class Safetensors(Mapping[str, Array]):
         _check_layout(path, entries, len(data))
         return cls(path, entries, metadata, data)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
     def __getitem__(self, name: str) -> Array:
         entry = self.entries[name]
         begin, end = entry.data_offsets
