@@ -28,7 +28,9 @@ class StateDict:
     """A transformers module's parameters, as models.plain reads them."""
 
     def __init__(self, model: torch.nn.Module, tied: bool) -> None:
-        self.arrays = {k: v.numpy() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+        self.arrays = {
+            k: v.numpy() for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")
+        }
         self.shapes = {name: array.shape for name, array in self.arrays.items()}
         self.nbytes = sum(array.nbytes for array in self.arrays.values())
 
@@ -64,7 +66,10 @@ def coded(weights: Coded, fmt: Format, activation: Integer | None) -> Coded:
 
 
 def rounded(
-    checkpoint: Checkpoint, fmt: Format, activation: Integer | None = None, only: Sequence[str] = tuple(roles.LINEARS)
+    checkpoint: Checkpoint,
+    fmt: Format,
+    activation: Integer | None = None,
+    only: Sequence[str] = tuple(roles.LINEARS),
 ) -> Checkpoint:
     """`checkpoint` with the linears of these roles in every layer rounded."""
     sites = [roles.site(layer, role) for layer in range(checkpoint.spec.num_layers) for role in only]

@@ -53,7 +53,9 @@ def test_logits_are_those_of_the_reference(scheme: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kv", [("fp16", Half()), ("int8", Affine(bits=8)), ("int4", Affine(bits=4))], ids=lambda k: k[0])
+@pytest.mark.parametrize(
+    "kv", [("fp16", Half()), ("int8", Affine(bits=8)), ("int4", Affine(bits=4))], ids=lambda k: k[0]
+)
 def test_pages_are_those_of_the_codec(kv: tuple[str, Half | Affine], isa: str) -> None:
     checkpoint = plain("llama-biased", gain=0.5)
     assert close(run(checkpoint, isa, kv[0]), reference(checkpoint, kv[1]))
@@ -76,7 +78,9 @@ def test_attention_is_dense_attention_on_what_the_pages_hold() -> None:
     executor.step([Chunk(x[:64], 0, pages)])
     executor.step([Chunk(x[64:], 64, pages)])
     keys = _first_layer_keys(checkpoint, x)  # (heads, tokens, head_dim)
-    held = np.array([[executor.read_page(pages[t // 64], 0, h, t % 64, False) for t in range(70)] for h in range(2)])
+    held = np.array(
+        [[executor.read_page(pages[t // 64], 0, h, t % 64, False) for t in range(70)] for h in range(2)]
+    )
     step = (keys.max(-1) - keys.min(-1)) / 15
     assert (np.abs(held - keys).max(-1) <= step * 0.52).all()
 
@@ -103,7 +107,9 @@ def test_rotated_models_project_around_the_layers(isa: str) -> None:
         matrix = Coded((64, 64), (Dense(Floating("float32")),), {"0.value": np.ascontiguousarray(projection)})
         if fmt is not None:
             matrix = coded(matrix, fmt, activation)
-            checkpoint = checkpoint.replace({roles.HEAD: coded(checkpoint.linears[roles.HEAD], fmt, activation)})
+            checkpoint = checkpoint.replace(
+                {roles.HEAD: coded(checkpoint.linears[roles.HEAD], fmt, activation)}
+            )
         checkpoint = checkpoint.replace({roles.EMBED_PROJ: matrix, roles.HEAD_PROJ: matrix})
         got, expected = run(checkpoint, isa), reference(checkpoint, Half())
         assert fmt is not None or far(got, expected) <= 1e-3  # the reference does not round these two inputs
@@ -114,7 +120,9 @@ def test_layers_may_differ() -> None:
     """One layer in integers, one in floats: the shared input buffer serves both."""
     checkpoint = plain("olmo2", gain=0.5)
     sites = [roles.site(1, role) for role in roles.LINEARS]
-    mixed = checkpoint.replace({s: coded(checkpoint.linears[s], TwoLevel(bits=4, group_size=32), A8) for s in sites})
+    mixed = checkpoint.replace(
+        {s: coded(checkpoint.linears[s], TwoLevel(bits=4, group_size=32), A8) for s in sites}
+    )
     for isa in ISAS:
         assert close(run(mixed, isa), reference(mixed, Half()))
 

@@ -30,7 +30,10 @@ REFUSED: dict[str, tuple[list[Chunk], str]] = {
     "negative token id": ([replace(GOOD, tokens=[-1])], "token id -1 is not in 0..130"),
     "token id past int32": ([replace(GOOD, tokens=[2**40])], "too large|out of bounds"),
     "too many tokens": ([replace(GOOD, tokens=[1] * 17)], "must be in 1..16, got 17"),
-    "too many chunks": ([replace(GOOD, pages=[i]) for i in range(4)], "chunks in a step must be in 1..3, got 4"),
+    "too many chunks": (
+        [replace(GOOD, pages=[i]) for i in range(4)],
+        "chunks in a step must be in 1..3, got 4",
+    ),
     "negative position": ([replace(GOOD, position=-1)], "positions -1..1 are not in 0..99"),
     "past max_context": ([replace(GOOD, position=98, pages=[0, 1])], r"positions 98..100 are not in 0..99"),
     "huge position": ([replace(GOOD, position=2**31 - 1)], "are not in 0..99"),
@@ -40,12 +43,21 @@ REFUSED: dict[str, tuple[list[Chunk], str]] = {
     "negative page id": ([replace(GOOD, pages=[-1])], "page id -1 is not in 0..4"),
     "page written twice": ([GOOD, GOOD], "page 0 would be written twice"),
     "one page for two blocks": ([replace(GOOD, position=62, pages=[0, 0])], "page 0 would be written twice"),
-    "NaN temperature": ([replace(GOOD, params=Sampling(temperature=float("nan")))], "temperature must be 0 or more"),
-    "negative temperature": ([replace(GOOD, params=Sampling(temperature=-1.0))], "temperature must be 0 or more"),
+    "NaN temperature": (
+        [replace(GOOD, params=Sampling(temperature=float("nan")))],
+        "temperature must be 0 or more",
+    ),
+    "negative temperature": (
+        [replace(GOOD, params=Sampling(temperature=-1.0))],
+        "temperature must be 0 or more",
+    ),
     "top_p of 0": ([replace(GOOD, params=Sampling(top_p=0.0))], "top_p must be in"),
     "min_p of 2": ([replace(GOOD, params=Sampling(min_p=2.0))], "min_p must be in"),
     "negative top_k": ([replace(GOOD, params=Sampling(top_k=-1))], "top_k must be 0 or more"),
-    "penalty of 0": ([replace(GOOD, params=Sampling(repetition_penalty=0.0))], "repetition_penalty must be above 0"),
+    "penalty of 0": (
+        [replace(GOOD, params=Sampling(repetition_penalty=0.0))],
+        "repetition_penalty must be above 0",
+    ),
     "wrong history": (
         [replace(GOOD, params=Sampling(repetition_penalty=2.0), history=[5, 999])],
         "token id 999 is not in 0..130",
@@ -143,7 +155,7 @@ def test_pages_are_kept_as_the_checkpoint_was_made_for() -> None:
     assert Executor(made).kv_bits == 4
     assert Executor(made, kv="int8").kv_bits == 8
     wrong = replace(checkpoint, config={**checkpoint.config, "quantization_config": {"cache": {"bits": 5}}})
-    with pytest.raises(IntaglioError, match="cache.bits is 5"):
+    with pytest.raises(IntaglioError, match=r"cache\.bits is 5"):
         Executor(wrong)
 
 

@@ -92,7 +92,9 @@ def test_draws_stay_in_the_support_of_transformers(
 ) -> None:
     logits = np.array(values, np.float32)
     params = Sampling(temperature=temperature, top_k=min(top_k, logits.size), top_p=top_p, min_p=min_p)
-    loose = Sampling(temperature=temperature, top_k=params.top_k, top_p=min(1.0, top_p + 1e-5), min_p=min_p * 0.9999)
+    loose = Sampling(
+        temperature=temperature, top_k=params.top_k, top_p=min(1.0, top_p + 1e-5), min_p=min_p * 0.9999
+    )
     support = np.flatnonzero(expected(logits, loose))
     for position in range(20):
         assert draw(logits, params, position) in support
@@ -115,8 +117,12 @@ def test_equal_requests_draw_equally_and_seeds_differ() -> None:
     assert sum(a == b for a, b in zip(first, (draw(flat, two, p) for p in range(64)), strict=True)) < 4
 
 
-@pytest.mark.parametrize("params", [Sampling(), Sampling(temperature=1), Sampling(temperature=1, top_k=2, top_p=0.5)])
-@pytest.mark.parametrize("broken", [[np.nan, 0, 1], [0, np.inf, 1], [1, 0, np.nan], [-np.inf, -np.inf, -np.inf]])
+@pytest.mark.parametrize(
+    "params", [Sampling(), Sampling(temperature=1), Sampling(temperature=1, top_k=2, top_p=0.5)]
+)
+@pytest.mark.parametrize(
+    "broken", [[np.nan, 0, 1], [0, np.inf, 1], [1, 0, np.nan], [-np.inf, -np.inf, -np.inf]]
+)
 def test_broken_logits_are_told_apart(params: Sampling, broken: list[float]) -> None:
     assert draw(np.array(broken, np.float32), params) == -2
 

@@ -1,4 +1,4 @@
-"""A token's result is its own: whatever shares its step, however its prompt was cut, on however many threads."""
+"""A token's result is its own: whatever shares its step, however its prompt was cut, on any threads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def batched(one: Executor, prompts: list[list[int]], params: list[Sampling], cou
     step = 0
     while any(len(s) < len(p) + count for s, p in zip(said, prompts, strict=True)):
         live = [i for i, s in enumerate(said) if 2 * i <= step and len(s) < len(prompts[i]) + count]
-        chunks = [Chunk(said[i][done[i] :], done[i], tables[i], True, params[i], said[i]) for i in reversed(live)]
+        chunks = [
+            Chunk(said[i][done[i] :], done[i], tables[i], True, params[i], said[i]) for i in reversed(live)
+        ]
         drawn = one.step(chunks)
         for i, token in zip(reversed(live), drawn, strict=True):
             done[i] = len(said[i])
@@ -135,7 +137,9 @@ def test_any_mix_of_chunks_agrees_with_the_plain_loops(kind: str, lengths: list[
         live = [i for i, each in enumerate(lengths) if step < len(each)]
         starts = [sum(lengths[i][:step]) for i in live]
         ends = [start + lengths[i][step] for i, start in zip(live, starts, strict=True)]
-        best.step([Chunk(texts[i][a:b], a, tables[i], True) for i, a, b in zip(live, starts, ends, strict=True)])
+        best.step(
+            [Chunk(texts[i][a:b], a, tables[i], True) for i, a, b in zip(live, starts, ends, strict=True)]
+        )
         for row, (i, end) in enumerate(zip(live, ends, strict=True)):
             assert far(best.last_logits(row), expected[i][end - 1]) <= LIMIT[kind]
     for table in tables:
@@ -144,4 +148,9 @@ def test_any_mix_of_chunks_agrees_with_the_plain_loops(kind: str, lengths: list[
 
 BEST = {kind: executor(kind) for kind in models()}
 SCALAR = {kind: executor(kind, "scalar") for kind in models()}
-LIMIT = {"float": 1e-3, "windows": 5e-2, "w4a16": 1e-3, "w4a8kv4": 5e-2}  # integers may fall to the other side of a half
+LIMIT = {
+    "float": 1e-3,
+    "windows": 5e-2,
+    "w4a16": 1e-3,
+    "w4a8kv4": 5e-2,
+}  # integers may fall to the other side of a half

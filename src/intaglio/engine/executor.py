@@ -11,7 +11,7 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.engine.matrices import Line, pack_all
-from intaglio.engine.pages import PAGE, PagePool, pages_for
+from intaglio.engine.pages import PagePool, pages_for
 from intaglio.engine.program import Program
 from intaglio.engine.sampling import GREEDY, Sampling
 from intaglio.errors import IntaglioError, UsageError
@@ -26,8 +26,8 @@ NOT_FINITE = -2  # a drawn token, where the logits are NaN or infinite
 class Chunk:
     """Tokens of one sequence that enter in one step, at positions [position, position + len(tokens)).
 
-    `pages` is the sequence's whole block table: page j holds positions [64 j, 64 (j + 1)). `sample`: draw the token
-    that follows. `history` are the tokens the repetition penalty counts, usually all of the sequence.
+    `pages` is the sequence's whole block table: page j holds positions [64 j, 64 (j + 1)). `sample`: draw the
+    token that follows. `history` are the tokens the repetition penalty counts, usually all of the sequence.
     """
 
     tokens: Sequence[int] | Array
@@ -39,9 +39,10 @@ class Chunk:
 
 
 class Executor:
-    """A model ready to run. `max_tokens` bounds one step, `max_context` one sequence, `pages` all sequences together.
+    """A model ready to run. `max_tokens` bounds a step, `max_context` a sequence, `pages` all of them together.
 
-    `kv`: how keys and values are kept; None: as the checkpoint was made for. `isa` None: INTAGLIO_ISA or the best.
+    `kv`: how keys and values are kept; None: as the checkpoint was made for.
+    `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Executor:
         self.max_context = _max_context(spec.max_position, max_context)
         self.pool = PagePool(max_sequences * pages_for(self.max_context) if pages is None else pages)
         matrices = pack_all(checkpoint, self.isa, self.threads)
-        self.plan: list[Line] = [packed.line for packed in {id(p): p for g in matrices.values() for p in g}.values()]
-        self._native = _checked(
+        self.plan: list[Line] = [
+            packed.line for packed in {id(p): p for g in matrices.values() for p in g}.values()
+        ]
+        self._native: _native.Executor | None = _checked(
             _native.Executor,
             isa=self.isa,
             threads=self.threads,
@@ -82,21 +85,21 @@ class Executor:
             head_dim=spec.head_dim,
             kv_bits=self.kv_bits,
         )
-        Program(self._native, spec, matrices, checkpoint.vectors)
+        Program(self._open(), spec, matrices, checkpoint.vectors)
         self._draws: list[int] = []  # of the last step: chunk -> its draw, or -1
 
     @property
     def nbytes(self) -> int:
-        """All memory the executor holds: packed matrices, buffers, and KV pages whether touched yet or not."""
-        return int(self._native.nbytes) + sum(line.nbytes for line in self.plan)
+        """All memory the executor holds: packed matrices, buffers, KV pages whether touched yet or not."""
+        return int(self._open().nbytes) + sum(line.nbytes for line in self.plan)
 
     @property
     def cache_nbytes(self) -> int:
         """Of these, the KV pages."""
-        return int(self._native.cache_nbytes)
+        return int(self._open().cache_nbytes)
 
     def step(self, batch: Sequence[Chunk]) -> Array:
-        """Run all chunks in one native call -> int32 (len(batch),): the token drawn, -1 for chunks without `sample`."""
+        """Run all chunks in one native call -> int32 (len(batch),): the token drawn, -1 without `sample`."""
         samples = np.array([chunk.sample for chunk in batch], bool)
         self._draws = []
         drawn = _checked(self._open().step, *_checked(_flatten, batch))
@@ -104,8 +107,8 @@ class Executor:
             at = int(np.flatnonzero(samples)[broken[0]])
             last = batch[at].position + len(batch[at].tokens) - 1
             raise IntaglioError(
-                f"the logits after position {last} of chunk {at} are not finite: the model's weights are broken"
-                " or overflow"
+                f"the logits after position {last} of chunk {at} are not finite:"
+                " the model's weights are broken or overflow"
             )
         tokens = np.full(len(batch), -1, np.int32)
         tokens[samples] = drawn
@@ -113,7 +116,7 @@ class Executor:
         return tokens
 
     def last_logits(self, chunk: int) -> Array:
-        """Logits that the last step drew `chunk`'s token from, before penalty and temperature: float32 (vocab,)."""
+        """What the last step drew `chunk`'s token from, before penalty and temperature: float32 (vocab,)."""
         return np.asarray(self._open().logits(self._draw(chunk)))
 
     def logprob(self, chunk: int) -> float:

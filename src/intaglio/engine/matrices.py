@@ -1,4 +1,4 @@
-"""Matrices: a checkpoint's linears as the executor reads them, those of one input fused, packed one by one."""
+"""Matrices: a checkpoint's linears as the executor reads them: packed, those of one input fused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from intaglio.types import Array
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the plan: these sites run as one matrix by this kernel; (kernel, why not) of each better one."""
+    """One row of the plan: these sites run as one matrix by this kernel; why each better one declined."""
 
     sites: tuple[str, ...]
     kernel: str
@@ -50,7 +50,7 @@ Matrices: TypeAlias = dict[str, list[Packed]]
 
 
 def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
-    """Everything the program multiplies by, keyed by what it reads; the sources are read and let go one by one."""
+    """Everything the program multiplies by, keyed by what it reads; sources are read one by one."""
 
     def packed(*names: str) -> list[Packed]:
         return _pack(checkpoint, names, isa, threads)

@@ -35,8 +35,8 @@ class PagePool:
         """`count` free pages with one user each, or an error and none taken."""
         if count > len(self._free):
             raise IntaglioError(
-                f"out of KV pages: {count} needed ({count * PAGE} tokens), {len(self._free)} of {self.count} free;"
-                " wait for a sequence to finish, or open the model with more pages"
+                f"out of KV pages: {count} needed ({count * PAGE} tokens), {len(self._free)} of {self.count}"
+                " free; wait for a sequence to finish, or open the model with more pages"
             )
         taken = [self._free.pop() for _ in range(count)]
         for page in taken:

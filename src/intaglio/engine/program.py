@@ -1,7 +1,7 @@
 """The program: which ops a model runs, over which buffers. Built once; a step runs it as one native call.
 
-Buffers hold one row a token. What linears read is zero-padded and kept as float32, as int8 with scale and group
-sums, or as both: whatever the matrices that read it want, in any layer.
+Buffers hold one row a token. What linears read is zero-padded and kept as float32, as int8 with scale and
+group sums, or as both: whatever the matrices that read it want, in any layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ Columns: TypeAlias = tuple[int, int, int]  # buffer, first column, width
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2}
 ABSENT = -1  # no bias, no gain; as eps: no norm, only the copy
 LOGITS = -1  # as buffer: the step's logits
-TOKENS, WANTED, GATHERED = range(3)  # rows an op walks: all tokens, those whose logits are wanted, from all to those
+TOKENS, WANTED, GATHERED = range(
+    3
+)  # rows an op walks: all tokens, those whose logits are wanted, from all to those
 
 
 class Program:
@@ -120,7 +122,9 @@ class Program:
         gain = self._gain(roles.FINAL_NORM)
         if "head_proj" in self._matrices:
             normed, projected = self._input("head_proj", spec.hidden_size), self._floats(spec.hidden_size)
-            self._native.norm(self._residual, normed, self._round_bits("head_proj"), gain, spec.norm_eps, GATHERED)
+            self._native.norm(
+                self._residual, normed, self._round_bits("head_proj"), gain, spec.norm_eps, GATHERED
+            )
             self._linear("head_proj", normed, [projected], rows=WANTED)
             self._native.norm(projected, head_in, bits, ABSENT, ABSENT, WANTED)
         else:
@@ -185,7 +189,7 @@ class Program:
         return self._native.add_buffer(width, True, 0), 0, width
 
     def _input(self, point: str, width: int, same_as: Columns | None = None) -> Columns:
-        """What the matrices of `point` read; `same_as`, if that has the floats and all of them read floats."""
+        """What the matrices of `point` read; `same_as`, if its floats are all they want."""
         readers = [p for key, group in self._matrices.items() if key.split(".")[-1] == point for p in group]
         groups = [p.matrix.group for p in readers if p.reads_int8]
         if same_as is not None and not groups and not any(p.round_bits for p in readers):
