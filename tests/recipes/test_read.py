@@ -149,3 +149,9 @@ def test_an_unwritten_section_can_be_set_whole() -> None:
 
 def test_the_schema_names_every_field() -> None:
     assert set(json_schema()["$defs"]["Recipe"]["properties"]) == set(Recipe.__struct_fields__)
+
+
+def test_the_example_of_the_documentation_loads(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "adding.md").read_text()
+    example = text.partition("## A new recipe")[2].partition("```yaml\n")[2].partition("```")[0]
+    assert load_recipe(written(tmp_path, example)).name == "qserve"

@@ -53,12 +53,10 @@ def check_weights(checkpoint: Checkpoint) -> None:
 
 
 def _examined(transform: Transform, checkpoint: Checkpoint) -> TransformReport:
-    reason = transform.refuses(checkpoint.spec) if transform.enabled else "switched off"
-    return TransformReport(
-        type=str(transform.__struct_config__.tag),
-        applied=reason is None,
-        reason=reason or transform.omits(checkpoint.spec),
-    )
+    spec, tag = checkpoint.spec, str(transform.__struct_config__.tag)
+    if reason := transform.refuses(spec) if transform.enabled else "switched off":
+        return TransformReport(type=tag, applied=False, reason=reason)
+    return TransformReport(type=tag, applied=True, reason=transform.omits(spec))
 
 
 def _check_shared_inputs(checkpoint: Checkpoint, recipe: Recipe, rules: Mapping[str, Rule]) -> None:
