@@ -1,6 +1,6 @@
-// W x for float activations. One token: codes or values stream through registers once. More: a block of columns of
-// two tiles becomes float32 [columns][L] in the first-level cache, once for up to kMostTokens tokens, and a block of
-// T tokens x 2 tiles accumulates in registers. float32 matrices lie that way already and are read in place.
+// W x for float activations. One token: codes or values of four tiles stream through registers once. More: a block of
+// columns of two tiles becomes float32 [columns][L] in the first-level cache, once for up to kMostTokens tokens, and a
+// block of T tokens x 2 tiles accumulates in registers. float32 matrices lie that way already and are read in place.
 #pragma once
 #include "integer.h"
 
@@ -18,91 +18,69 @@ INTAGLIO_INLINE VF load_plain(const uint8_t* codes, int64_t k) {
   else return load_bfloat(reinterpret_cast<const uint16_t*>(codes) + k * L);
 }
 
-template <int32_t Kind>
-VF plain_vector(const Matrix* w, const Tile& tile, const float* x) {
-  constexpr int kChains = 8;  // independent sums hide the latency of multiply-add
-  VF sum[kChains];
-  INTAGLIO_UNROLL
-  for (int i = 0; i < kChains; ++i) sum[i] = setf(0);
-  int64_t k = 0;
-  for (; k + kChains <= w->cols; k += kChains) {
-    prefetch(tile.codes + k * L * (Kind == kF32 ? 4 : 2) + kAhead);
-    INTAGLIO_UNROLL
-    for (int i = 0; i < kChains; ++i) sum[i] = fma(load_plain<Kind>(tile.codes, k + i), setf(x[k + i]), sum[i]);
-  }
-  for (; k < w->cols; ++k) sum[0] = fma(load_plain<Kind>(tile.codes, k), setf(x[k]), sum[0]);
-  INTAGLIO_UNROLL
-  for (int i = 1; i < kChains; ++i) sum[0] = addf(sum[0], sum[i]);
-  return sum[0];
-}
-
-// Code j of a lane, left where it stands (times 2^(Bits * j)), except the last, which would be the sign.
-template <int Bits, int J>
-INTAGLIO_INLINE VF standing_code(VI v) {
-  if constexpr (J == 32 / Bits - 1) return to_float(shr<32 - Bits>(v));
-  else return to_float(andi(v, seti(int32_t(((1u << Bits) - 1) << (Bits * J)))));
-}
-
 template <int Bits, int J>
 INTAGLIO_INLINE VF code(VI v) {
   return to_float(andi(shr<Bits * J>(v), seti((1 << Bits) - 1)));
 }
 
-template <int Bits, int J = 0>
-INTAGLIO_INLINE void multiply_codes(VI v, const float* x, VF (&sum)[32 / Bits]) {
-  if constexpr (J < 32 / Bits) {
-    sum[J] = fma(standing_code<Bits, J>(v), setf(x[J]), sum[J]);
-    multiply_codes<Bits, J + 1>(v, x, sum);
-  }
-}
-
-// Sums of a group, each position's own power of two taken out again.
-template <int Bits>
-INTAGLIO_INLINE VF join(const VF (&sum)[32 / Bits]) {
-  constexpr int N = 32 / Bits;
-  VF total = addf(sum[0], sum[N - 1]);
-  float unit = 1;
-  INTAGLIO_UNROLL
-  for (int j = 1; j < N - 1; ++j) {
-    unit /= 1 << Bits;
-    total = fma(sum[j], setf(unit), total);
-  }
-  return total;
-}
-
-template <int Bits>
-VF coded_vector(const Matrix* w, const Tile& tile, const float* x) {
-  constexpr int N = 32 / Bits;
-  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, N);
-  VF total = setf(0);
-  for (int64_t g = 0, v = 0; v < all; ++g) {
-    VF sum[N];
+// One token times T tiles. A lane's sum takes the columns in their order and each weight rounded as a panel holds it:
+// the arithmetic is that of float_block, so a token's result does not depend on how many share the call.
+template <int32_t Kind, int T>
+void plain_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
+  constexpr int kStep = 8;
+  int64_t k = 0;
+  const auto column = [&](int64_t at) __attribute__((always_inline)) {
+    const VF v = setf(x[at]);
     INTAGLIO_UNROLL
-    for (int j = 0; j < N; ++j) sum[j] = setf(0);
-    const int64_t begin = v, end = v + run < all ? v + run : all;
-    for (; v < end; ++v) {
-      prefetch(tile.codes + v * kVector + kAhead);
-      multiply_codes<Bits>(loadi(tile.codes + v * kVector), x + v * N, sum);
-    }
-    float ones = 0;
-    VF wide = setf(0);
-    int64_t k = begin * N;
-    for (; k + L <= end * N; k += L) wide = addf(wide, loadf(x + k));
-    for (; k < end * N; ++k) ones += x[k];
-    const VF zero = to_float(load_u8(tile.zeros + g * L));
-    const VF level = fnma(zero, setf(ones + intaglio::sum(wide)), join<Bits>(sum));
-    total = fma(loadf(tile.scales + g * L), level, total);
+    for (int i = 0; i < T; ++i) sum[i] = fma(load_plain<Kind>(tile[i].codes, at), v, sum[i]);
+  };
+  for (; k + kStep <= w->cols; k += kStep) {
+    INTAGLIO_UNROLL
+    for (int i = 0; i < T; ++i) prefetch(tile[i].codes + k * L * (Kind == kF32 ? 4 : 2) + kAhead);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < kStep; ++i) column(k + i);
   }
-  return total;
+  for (; k < w->cols; ++k) column(k);
 }
 
-inline VF float_vector(const Matrix* w, const Tile& tile, const float* x) {
+template <int Bits, int J = 0>
+INTAGLIO_INLINE void multiply_codes(VI v, VF scale, VF shift, const float* x, VF& sum) {
+  if constexpr (J < 32 / Bits) {
+    sum = fma(fma(code<Bits, J>(v), scale, shift), setf(x[J]), sum);
+    multiply_codes<Bits, J + 1>(v, scale, shift, x, sum);
+  }
+}
+
+template <int Bits, int T>
+void coded_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
+  constexpr int N = 32 / Bits;
+  for (int64_t k = 0, g = 0; k < w->cols; ++g) {
+    VF scale[T], shift[T];
+    INTAGLIO_UNROLL
+    for (int i = 0; i < T; ++i) {
+      scale[i] = loadf(tile[i].scales + g * L);
+      shift[i] = fnma(to_float(load_u8(tile[i].zeros + g * L)), scale[i], setf(0));
+    }
+    const int64_t end = (g + 1) * w->group < w->cols ? (g + 1) * w->group : w->cols;
+    for (; k < end; k += N) {  // past the last column x is zero
+      INTAGLIO_UNROLL
+      for (int i = 0; i < T; ++i) {
+        const uint8_t* codes = tile[i].codes + k / N * kVector;
+        prefetch(codes + kAhead);
+        multiply_codes<Bits>(loadi(codes), scale[i], shift[i], x + k, sum[i]);
+      }
+    }
+  }
+}
+
+template <int T>
+void float_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
   switch (w->kind) {
-    case kF32: return plain_vector<kF32>(w, tile, x);
-    case kF16: return plain_vector<kF16>(w, tile, x);
-    case kBF16: return plain_vector<kBF16>(w, tile, x);
-    case kW4: return coded_vector<4>(w, tile, x);
-    default: return coded_vector<8>(w, tile, x);
+    case kF32: return plain_vectors<kF32>(w, tile, x, sum);
+    case kF16: return plain_vectors<kF16>(w, tile, x, sum);
+    case kBF16: return plain_vectors<kBF16>(w, tile, x, sum);
+    case kW4: return coded_vectors<4>(w, tile, x, sum);
+    default: return coded_vectors<8>(w, tile, x, sum);
   }
 }
 
@@ -199,11 +177,22 @@ inline void float_matrix(const Job& job, const Layout& l, int32_t row, int32_t t
         emit(job.out, token + t, row + (2 * i + r) * L, job.row1, loadf(part[i] + (2 * t + r) * L));
 }
 
-inline void float_one(const Job& job, const Layout& l, int32_t row, int32_t token) {
-  for (; row < job.row1; row += L) {
-    const VF v = float_vector(job.w, tile_at(job.w, l, row), job.x->f + token * job.x->ldf);
-    emit(job.out, token, row, job.row1, v);
+template <int T>
+int32_t float_tiles(const Job& job, const Layout& l, int32_t row, int32_t token) {
+  for (; row + (T - 1) * L < job.row1; row += T * L) {
+    Tile tile[T];
+    VF sum[T];
+    for (int i = 0; i < T; ++i) tile[i] = tile_at(job.w, l, row + i * L), sum[i] = setf(0);
+    float_vectors<T>(job.w, tile, job.x->f + token * job.x->ldf, sum);
+    for (int i = 0; i < T; ++i) emit(job.out, token, row + i * L, job.row1, sum[i]);
   }
+  return row;
+}
+
+inline void float_one(const Job& job, const Layout& l, int32_t row, int32_t token) {
+  row = float_tiles<4>(job, l, row, token);
+  row = float_tiles<2>(job, l, row, token);
+  float_tiles<1>(job, l, row, token);
 }
 
 inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {

@@ -39,7 +39,7 @@ class Chunk:
 
 
 class Executor:
-    """A model ready to run. `max_tokens` bounds a step, `max_context` a sequence, `pages` all of them together.
+    """A model ready to run. `max_tokens` bounds a step, `max_context` a sequence, `pages` all of them.
 
     `kv`: how keys and values are kept; None: as the checkpoint was made for.
     `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all.
