@@ -121,6 +121,17 @@ def test_older_phi3_calls_longrope_su_and_keeps_its_length_outside() -> None:
     assert spec.ropes[0].scale == pytest.approx(math.sqrt(1 + math.log(4) / math.log(64)))
 
 
+def test_older_files_without_layer_types_have_the_same_windows() -> None:
+    def windows(name: str, **fields: Any) -> list[int | None]:
+        return [layer.window for layer in of(name, num_hidden_layers=5, sliding_window=8, **fields).layers]
+
+    assert windows("Qwen2ForCausalLM", use_sliding_window=True, max_window_layers=3) == [None] * 3 + [8] * 2
+    assert windows("Gemma2ForCausalLM") == [8, None, 8, None, 8]
+    assert windows("Olmo3ForCausalLM") == [8, 8, 8, None, 8]
+    nope = windows("SmolLM3ForCausalLM", use_sliding_window=True, no_rope_layers=[1, 0, 1, 1, 0])
+    assert nope == [None, 8, None, None, 8]
+
+
 def test_absent_fields_take_the_architecture_s_own_defaults() -> None:
     gemma = of("Gemma2ForCausalLM")
     assert (gemma.head_dim, gemma.activation, gemma.tied) == (256, "gelu_tanh", True)

@@ -11,7 +11,7 @@ from intaglio.attention import Affine, Half
 from intaglio.formats import Integer
 from intaglio.models import reference, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.reference import by_point, round_tokens
+from intaglio.models.reference import by_point, round_tokens, rounding
 from tests.models.tiny import ARCHITECTURES, tiny_checkpoint, tokens
 
 INT8 = Integer(bits=8, symmetric=True)
@@ -69,6 +69,14 @@ def test_readers_that_agree_are_rounded_once() -> None:
     agreed = dict.fromkeys(roles.LINEARS, INT8)
     assert set(by_point(agreed)) == set(roles.INPUTS)
     assert set(by_point(agreed | {"k": None})) == {"q", "k", "v", "o_in", "mlp_in", "down_in"}
+
+
+def test_queries_are_rounded_where_keys_have_few_bits() -> None:
+    x = torch.randn(1, 2, 3, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(rounding({}, Affine(bits=8))("query", x), round_tokens(x, 8))
+    assert torch.equal(rounding({}, Half())("query", x), x)
+    assert torch.equal(rounding({})("query", x), x)
+    assert torch.equal(rounding({}, Affine(bits=4))("key", x), Affine(bits=4).roundtrip(x))
 
 
 def test_tokens_are_rounded_to_a_symmetric_grid_each() -> None:
