@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from intaglio.formats import Format, Integer, TwoLevel
 from intaglio.models.observe import Observation
 from intaglio.transforms import ActivationScale
-from intaglio.transforms.capture import capture, first
+from intaglio.transforms.capture import capture, spaced
 from intaglio.transforms.fold import PRODUCER, spread
 from intaglio.transforms.scale import search
 from tests.transforms.small import layer, observation, small, stream
@@ -88,12 +88,15 @@ def test_dead_channels_stay_finite() -> None:
     assert all(tensor.isfinite().all() for tensor in after.values())
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 9)), min_size=1, max_size=5), st.integers(1, 60))
-def test_first_gives_whole_sequences_and_never_more(shapes: list[tuple[int, int]], tokens: int) -> None:
-    batches = [torch.zeros(batch, t, 1) for batch, t in shapes]
-    taken = list(first(batches, tokens))
-    count = sum(x.shape[0] * x.shape[1] for x in taken)
-    whole = sum(batch * t for batch, t in shapes)
-    longest = max(t for _, t in shapes)
-    assert 0 < count <= tokens
-    assert count >= min(tokens, whole) - longest
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 9), st.integers(1, 60))
+def test_sequences_are_whole_spread_and_bounded(sizes: list[int], length: int, tokens: int) -> None:
+    numbers = torch.arange(sum(sizes)).reshape(-1, 1, 1).expand(-1, length, 1)
+    taken = list(spaced(numbers.split(sizes), tokens))
+    assert sum(x.shape[0] * x.shape[1] for x in taken) <= tokens
+    assert {x.shape[1] for x in taken} == {min(length, tokens)}
+    picked = torch.cat([x[:, 0, 0] for x in taken])
+    assert len(picked) == min(sum(sizes), max(1, tokens // length))
+    gaps = picked.diff(append=torch.tensor([sum(sizes)]))
+    assert picked[0] == 0
+    assert (gaps > 0).all()
+    assert gaps.max() - gaps.min() <= 1

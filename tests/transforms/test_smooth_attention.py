@@ -86,3 +86,12 @@ def test_a_norm_per_head_takes_the_scale_in_its_gain() -> None:
         smoothed["self_attn.q_norm.weight"] * smoothed["self_attn.k_norm.weight"],
         w["self_attn.q_norm.weight"] * w["self_attn.k_norm.weight"],
     )
+
+
+def test_heads_that_share_a_gain_share_the_scale_of_the_largest() -> None:
+    spec, w = layer("qwen3")
+    seen = observation(spec, 0, w)
+    scale = key_scale(spec, 0, seen, 1.0, 0.0)
+    assert torch.equal(scale[0], scale[1])
+    ratio = tie(seen.absmax("key").amax(0), spec.ropes[0].dim) / scale[0]
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))

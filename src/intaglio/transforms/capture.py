@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from intaglio.models import transformer
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def capture(
-    spec: ModelSpec, index: int, w: Weights, batches: Iterable[Tensor], tokens: int
+    spec: ModelSpec, index: int, w: Weights, batches: Sequence[Tensor], tokens: int
 ) -> dict[str, list[Tensor]]:
-    """Inputs at every point of `INPUTS`, for the first `tokens` tokens: lists of (batch, tokens, in)."""
+    """Inputs at every point of `INPUTS`, lists of (batch, t, in): see `spaced` for which tokens."""
     found: dict[str, list[Tensor]] = {point: [] for point in INPUTS}
 
     def keep(point: str, x: Tensor) -> Tensor:
@@ -25,16 +25,20 @@ def capture(
             found[point].append(x)
         return x
 
-    for x in first(batches, tokens):
+    for x in spaced(batches, tokens):
         transformer.block(spec, index, w, x, tap=keep)
     return found
 
 
-def first(batches: Iterable[Tensor], tokens: int) -> Iterator[Tensor]:
-    """The first sequences of (batch, t, hidden) batches, `tokens` in all; a last long one is cut."""
+def spaced(batches: Sequence[Tensor], tokens: int) -> Iterator[Tensor]:
+    """At most `tokens` of (batch, t, hidden) batches: sequences spaced evenly over all, a long one cut."""
+    shapes = [x.shape for x in batches]  # in one pass: each may be read from disk
+    total = sum(batch for batch, *_ in shapes)
+    count = min(max(1, tokens // max(length for _, length, _ in shapes)), total)
+    wanted = [i * total // count for i in range(count)]
+    seen = 0
     for x in batches:
-        sequences = x[: max(1, tokens // x.shape[1]), :tokens]
-        yield sequences
-        tokens -= sequences.shape[0] * sequences.shape[1]
-        if tokens <= 0:
-            return
+        here = [i - seen for i in wanted if seen <= i < seen + len(x)]
+        seen += len(x)
+        if here:
+            yield x[here, :tokens]

@@ -45,7 +45,7 @@ class ActivationScale(
     """s = mean|x|^alpha, x / s by the producer, W * s before rounding, alpha from a grid: see `search`.
 
     `format` is the one the weights get afterwards. `tokens` bounds what the losses are measured on:
-    whole sequences from the first on.
+    whole sequences, spaced evenly.
     """
 
     format: Format = Integer(bits=4, group_size=64)
