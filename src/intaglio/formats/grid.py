@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from intaglio.formats.groups import spread
+from intaglio.formats.groups import split
 from intaglio.lazy import lazy
 
 if TYPE_CHECKING:
@@ -29,22 +29,14 @@ class Grid:
 
     def encode(self, w: Tensor) -> Tensor:
         """Codes of the nearest grid points, uint8 (out, in)."""
-        step, zero, low, high = (self._columns(t, w.shape[1]) for t in (self.step * self.row, *self._codes()))
-        return (w.float() / step).round_().add_(zero).clamp_(low, high).to(torch.uint8)
+        step, zero, low, high = (
+            t[:, :, None] for t in (self.step * self.row, self.zero, self.low, self.high)
+        )
+        codes = (split(w.float(), self.group_size) / step).round_().add_(zero).clamp_(low, high)
+        return codes.to(torch.uint8).reshape(len(w), -1)[:, : w.shape[1]].contiguous()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Grid points, float32 (out, in)."""
-        step, zero = (self._columns(t, codes.shape[1]) for t in (self.step, self.zero))
-        return codes.float().sub_(zero).mul_(step).mul_(self.row)
-
-    def column(self, index: int) -> Grid:
-        """The grid of column `index` alone, its tables (out, 1)."""
-        group = 0 if self.group_size is None else index // self.group_size
-        step, zero, low, high = (t[:, group : group + 1] for t in (self.step, *self._codes()))
-        return Grid(step, zero, low, high, self.row, None)
-
-    def _codes(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.zero, self.low, self.high
-
-    def _columns(self, table: Tensor, cols: int) -> Tensor:
-        return spread(table, cols, self.group_size)
+        step, zero, row = self.step[:, :, None], self.zero[:, :, None], self.row[:, :, None]
+        values = (split(codes, self.group_size) - zero).mul_(step).mul_(row)
+        return values.reshape(len(codes), -1)[:, : codes.shape[1]].contiguous()

@@ -29,13 +29,6 @@ def split(w: Tensor, size: int | None) -> Tensor:
     return w.reshape(rows, groups, width)
 
 
-def spread(table: Tensor, cols: int, size: int | None) -> Tensor:
-    """One value a group -> one a column: (out, groups) -> (out, in), or still (out, 1) for one group."""
-    if table.shape[1] == 1:
-        return table
-    return table.repeat_interleave(cols if size is None else size, dim=1)[:, :cols]
-
-
 def extent(w: Tensor, size: int | None, shrink: Tensor | None) -> tuple[Tensor, Tensor]:
     """Least and greatest value of each group, 0 included: two (out, groups), lo <= 0 <= hi.
 
