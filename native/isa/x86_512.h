@@ -1,5 +1,6 @@
 // The primitives of 16 lanes.
 #pragma once
+#include "half.h"
 #include "x86.h"
 
 namespace intaglio {
@@ -26,7 +27,6 @@ inline VI seti(int32_t x) { return _mm512_set1_epi32(x); }
 inline VI addi(VI a, VI b) { return _mm512_add_epi32(a, b); }
 inline VI subi(VI a, VI b) { return _mm512_sub_epi32(a, b); }
 inline VI muli(VI a, VI b) { return _mm512_mullo_epi32(a, b); }
-inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
 inline VI mul16(VI a, VI b) { return _mm512_mullo_epi16(a, b); }
 inline VI andi(VI a, VI b) { return _mm512_and_si512(a, b); }
 inline VI maxi(VI a, VI b) { return _mm512_max_epi32(a, b); }
@@ -36,7 +36,6 @@ inline VI shr(VI a) { return _mm512_srli_epi32(a, N); }
 template <int N>
 inline VI shl(VI a) { return _mm512_slli_epi32(a, N); }
 inline VI twice16(VI a) { return _mm512_or_si512(a, _mm512_slli_epi32(a, 16)); }  // a small number in both halves of its lane
-inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
 inline VF as_float(VI v) { return _mm512_castsi512_ps(v); }
 inline VI as_int(VF v) { return _mm512_castps_si512(v); }
 inline VI low_nibbles(VI v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
@@ -48,6 +47,7 @@ inline VI spread4(const int8_t* p) {
 }
 
 #ifdef INTAGLIO_SIMDE  // what Debian's SIMDe lacks, lane by lane
+inline VI madd16(VI a, VI b) { return simde_mm512_madd_epi16(a, b); }
 inline float sum(VF v) {
   float x[L], total = 0;
   storef(x, v);
@@ -60,10 +60,19 @@ inline float most(VF v) {
   for (int i = 1; i < L; ++i) x[0] = x[i] > x[0] ? x[i] : x[0];
   return x[0];
 }
+inline VF to_float(VI v) {
+  int32_t n[L];
+  float x[L];
+  storei(n, v);
+  for (int i = 0; i < L; ++i) x[i] = float(n[i]);
+  return loadf(x);
+}
 inline VI to_int(VF v) {
-  const __m256i low = _mm256_cvtps_epi32(_mm512_castps512_ps256(v));
-  const __m256i high = _mm256_cvtps_epi32(_mm512_extractf32x8_ps(v, 1));
-  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  float x[L];
+  int32_t n[L];
+  storef(x, v);
+  for (int i = 0; i < L; ++i) n[i] = int32_t(__builtin_rintf(x[i]));
+  return loadi(n);
 }
 template <class To, class From>
 inline VI widen(const void* p, int n) {
@@ -78,9 +87,9 @@ inline VI load_i8(const int8_t* p) { return widen<int32_t, int8_t>(p, 16); }
 inline VI load_u8_pairs(const uint8_t* p) { return widen<int16_t, uint8_t>(p, 32); }
 inline VF load_bfloat(const uint16_t* p) { return as_float(shl<16>(widen<int32_t, uint16_t>(p, 16))); }
 inline VF load_half(const uint16_t* p) {
-  const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-  const __m256 high = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)));
-  return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  float x[L];
+  for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
+  return loadf(x);
 }
 inline void store_i8(int8_t* p, VI v) {
   int32_t x[L];
@@ -88,8 +97,10 @@ inline void store_i8(int8_t* p, VI v) {
   for (int i = 0; i < L; ++i) p[i] = int8_t(x[i]);
 }
 #else
+inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
 inline float sum(VF v) { return _mm512_reduce_add_ps(v); }
 inline float most(VF v) { return _mm512_reduce_max_ps(v); }
+inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
 inline VI to_int(VF v) { return _mm512_cvtps_epi32(v); }
 inline VI load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)); }

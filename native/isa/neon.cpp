@@ -1,0 +1,134 @@
+// NEON with the dot product extension (armv8.2-a): sdot adds four (s8 x s8) into int32, on 4 lanes. 4-bit codes are
+// small enough to be signed; 8-bit ones are stored less 128.
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef INTAGLIO_SIMDE
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/arm/neon.h>
+#else
+#include <arm_neon.h>
+#endif
+
+#include "half.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int L = 4;
+using VF = float32x4_t;
+using VI = int32x4_t;
+
+inline VF loadf(const float* p) { return vld1q_f32(p); }
+inline void storef(float* p, VF v) { vst1q_f32(p, v); }
+inline VF setf(float x) { return vdupq_n_f32(x); }
+inline VF addf(VF a, VF b) { return vaddq_f32(a, b); }
+inline VF subf(VF a, VF b) { return vsubq_f32(a, b); }
+inline VF mulf(VF a, VF b) { return vmulq_f32(a, b); }
+inline VF maxf(VF a, VF b) { return vmaxq_f32(a, b); }
+inline VF fma(VF a, VF b, VF c) { return vfmaq_f32(c, a, b); }
+inline VF fnma(VF a, VF b, VF c) { return vfmaq_f32(c, vnegq_f32(a), b); }
+inline VF less(VF a, VF b, VF yes, VF no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+inline float sum(VF v) { return vaddvq_f32(v); }
+inline float most(VF v) { return vmaxvq_f32(v); }
+inline VF load_bfloat(const uint16_t* p) { return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p)), 16)); }
+#ifdef INTAGLIO_SIMDE  // what Debian's SIMDe lacks, lane by lane
+inline VF divf(VF a, VF b) {
+  float x[L], y[L];
+  storef(x, a), storef(y, b);
+  for (int i = 0; i < L; ++i) x[i] /= y[i];
+  return loadf(x);
+}
+inline VI to_int(VF v) {
+  float x[L];
+  int32_t n[L];
+  storef(x, v);
+  for (int i = 0; i < L; ++i) n[i] = int32_t(__builtin_rintf(x[i]));
+  return vld1q_s32(n);
+}
+inline VF load_half(const uint16_t* p) {
+  float x[L];
+  for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
+  return loadf(x);
+}
+#else
+inline VF divf(VF a, VF b) { return vdivq_f32(a, b); }
+inline VI to_int(VF v) { return vcvtnq_s32_f32(v); }
+inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+#endif
+
+inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
+inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
+inline VI seti(int32_t x) { return vdupq_n_s32(x); }
+inline VI addi(VI a, VI b) { return vaddq_s32(a, b); }
+inline VI subi(VI a, VI b) { return vsubq_s32(a, b); }
+inline VI muli(VI a, VI b) { return vmulq_s32(a, b); }
+inline VI madd16(VI a, VI b) {
+  const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+  return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_s16(vget_high_s16(x), vget_high_s16(y)));
+}
+inline VI mul16(VI a, VI b) {
+  return vreinterpretq_s32_s16(vmulq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
+}
+inline VI andi(VI a, VI b) { return vandq_s32(a, b); }
+inline VI maxi(VI a, VI b) { return vmaxq_s32(a, b); }
+inline VI mini(VI a, VI b) { return vminq_s32(a, b); }
+template <int N>
+inline VI shr(VI a) {
+  if constexpr (N == 0) return a;
+  else return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), N));
+}
+template <int N>
+inline VI shl(VI a) {
+  return vshlq_n_s32(a, N);
+}
+inline VI twice16(VI a) { return vorrq_s32(a, vshlq_n_s32(a, 16)); }
+inline VF to_float(VI v) { return vcvtq_f32_s32(v); }
+inline VF as_float(VI v) { return vreinterpretq_f32_s32(v); }
+inline VI as_int(VF v) { return vreinterpretq_s32_f32(v); }
+inline uint8x8_t four_bytes(const void* p) {
+  uint32_t x;
+  memcpy(&x, p, 4);
+  return vreinterpret_u8_u32(vdup_n_u32(x));
+}
+inline VI load_u8(const uint8_t* p) {
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
+}
+inline VI load_i8(const int8_t* p) { return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))))); }
+inline VI load_u8_pairs(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
+inline void store_i8(int8_t* p, VI v) {
+  const int16x4_t a = vmovn_s32(v);
+  const uint32_t x = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(a, a))), 0);
+  memcpy(p, &x, 4);
+}
+inline VI low_nibbles(VI v) { return vandq_s32(v, vdupq_n_s32(0x0f0f0f0f)); }
+inline VI high_nibbles(VI v) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(v), 4)); }
+inline VI spread4(const int8_t* p) {
+  int32_t x;
+  memcpy(&x, p, 4);
+  return vdupq_n_s32(x);
+}
+inline void prefetch(const void* p) { __builtin_prefetch(p); }
+
+using Dots = VI;
+constexpr int kDotsPerFlush = 1 << 30;
+constexpr bool kExpands = false;  // 240 is no int8
+inline Dots no_dots() { return seti(0); }
+inline Dots dot(Dots d, VI codes, VI a) { return vdotq_s32(d, vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(a)); }
+inline VI flush(VI acc, Dots d) { return addi(acc, d); }
+inline VI flush_scaled(VI acc, Dots d, VI scale) { return vmlaq_s32(acc, d, scale); }
+inline VI load_scale(const uint8_t* p) { return load_u8(p); }
+
+constexpr int32_t kOffset8 = 128;
+using Codes8 = VI;
+inline Codes8 load_codes8(const uint8_t* p) { return loadi(p); }
+inline VI dot8(VI acc, Codes8 c, VI a) { return dot(acc, c, a); }
+
+constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8;
+
+}  // namespace
+}  // namespace intaglio
+
+#define INTAGLIO_NAME "neon"
+#define INTAGLIO_TABLE kNeon
+#include "body/table.h"

@@ -1,0 +1,199 @@
+// Checks instruction sets against the plain loops on random matrices and pages: equal integers, floats within 1e-4.
+// Built with SIMDe it runs sets that this processor lacks; built for another processor it runs them for real.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "packed.h"
+
+namespace intaglio {
+
+extern const Kernels kScalar;
+#ifdef INTAGLIO_FOREIGN_X86
+extern const Kernels kAvx512Vnni, kAvxVnni;
+#endif
+#ifdef INTAGLIO_FOREIGN_NEON
+extern const Kernels kNeon;
+#endif
+
+namespace {
+
+std::mt19937 random_bits(1);
+int uniform(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_bits); }
+float normal() { return std::normal_distribution<float>()(random_bits); }
+
+int failures = 0;
+void check(bool ok, const std::string& what) {
+  if (ok) return;
+  std::printf("FAILED %s\n", what.c_str());
+  ++failures;
+}
+
+bool close(const std::vector<float>& a, const std::vector<float>& b) {
+  float most = 0, apart = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::fabs(b[i]));
+    apart = std::max(apart, std::fabs(a[i] - b[i]));
+  }
+  return apart <= 1e-4f * most;  // false for NaN
+}
+
+template <class T>
+std::vector<T> filled(size_t n, const std::function<T()>& next) {
+  std::vector<T> v(n);
+  for (T& x : v) x = next();
+  return v;
+}
+
+struct Matrices {
+  Source source{};
+  std::vector<uint8_t> codes, zero, steps;
+  std::vector<float> scale;
+};
+
+// `extreme`: every code, zero point and group scale at its limit.
+Matrices random_matrix(int kind, int rows, int cols, int group, bool extreme) {
+  Matrices m;
+  const int bits = kind == kW8 || kind == kW8A8 ? 8 : 4, groups = (cols + group - 1) / group, top = (1 << bits) - 1;
+  const size_t width = kind == kF32 ? 4 * size_t(cols) : kind <= kBF16 ? 2 * size_t(cols) : (size_t(cols) * bits + 7) / 8;
+  m.codes = filled<uint8_t>(rows * width, [&] { return uint8_t(extreme ? 255 : uniform(0, 255)); });
+  if (kind == kF32)
+    for (size_t i = 0; i < m.codes.size(); i += 4) { const float x = normal(); std::memcpy(&m.codes[i], &x, 4); }
+  if (kind == kF16 || kind == kBF16)  // exponents near one
+    for (size_t i = 1; i < m.codes.size(); i += 2) m.codes[i] = uint8_t((m.codes[i] & 0x83) | 0x3c);
+  const bool per_row = kind == kW8A8 || kind == kW4A8 || kind == kW4A8Two;
+  m.scale = filled<float>(size_t(rows * (per_row ? 1 : groups)), [] { return 0.1f + std::fabs(normal()); });
+  m.zero = filled<uint8_t>(size_t(rows * groups), [&] { return uint8_t(extreme ? 0 : uniform(0, top)); });
+  m.steps = filled<uint8_t>(size_t(rows * groups), [&] { return uint8_t(extreme ? 16 : uniform(1, 16)); });
+  m.source = {kind, rows, cols, bits, group, m.codes.data(), m.scale.data(), kind == kW8A8 ? nullptr : m.zero.data(),
+              kind == kW4A8Two ? m.steps.data() : nullptr};
+  return m;
+}
+
+struct Inputs {
+  std::vector<float> f, scale;
+  std::vector<int8_t> q;
+  std::vector<int32_t> sums;
+  Activations a{};
+};
+
+Inputs random_inputs(int tokens, int cols, int group, bool extreme) {
+  Inputs in;
+  const int ld = (cols + 63) / 64 * 64, groups = (cols + group - 1) / group;
+  in.f.resize(size_t(tokens * ld)), in.q.resize(size_t(tokens * ld)), in.sums.resize(size_t(tokens * groups));
+  in.scale = filled<float>(size_t(tokens), [] { return 0.1f + std::fabs(normal()); });
+  for (int t = 0; t < tokens; ++t)
+    for (int i = 0; i < cols; ++i) {
+      in.f[size_t(t * ld + i)] = normal();
+      in.q[size_t(t * ld + i)] = int8_t(extreme ? (t % 2 ? -127 : 127) : uniform(-127, 127));
+      in.sums[size_t(t * groups + i / group)] += in.q[size_t(t * ld + i)];
+    }
+  in.a = {in.f.data(), ld, in.q.data(), ld, in.scale.data(), in.sums.data(), groups, group};
+  return in;
+}
+
+std::vector<float> run(const Kernels& k, const Source& s, const Inputs& in, int tokens, std::vector<int32_t>* integers) {
+  const PackedMatrix w = pack_matrix(&k, {&s, 1}, 1);
+  std::vector<float> y(size_t(tokens * s.rows), 1.0f), bias(size_t(s.rows), 0.5f);
+  const Output out{y.data(), s.rows, bias.data(), 0.75f, 1};
+  k.linear(&w.m, &in.a, 0, tokens, 0, s.rows, &out);
+  integers->assign(y.size(), 0);
+  if (s.kind >= kW8A8 && s.kind != kW4A8Group) k.accumulate(&w.m, &in.a, 0, tokens, 0, s.rows, integers->data(), s.rows);
+  return y;
+}
+
+void check_matrices(const Kernels& k) {
+  for (int trial = 0; trial < 150; ++trial) {
+    const int kind = trial % 9, rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, 11);
+    const bool extreme = trial % 5 == 0, one = kind <= kBF16 || kind == kW8A8 || kind == kW4A8;
+    const int group = one ? cols : std::min(cols, 8 * uniform(1, 40));
+    const Matrices m = random_matrix(kind, rows, cols, group, extreme);
+    const Inputs in = random_inputs(tokens, cols, group, extreme);
+    std::vector<int32_t> expected, found;
+    const auto y = run(kScalar, m.source, in, tokens, &expected), z = run(k, m.source, in, tokens, &found);
+    const std::string name = std::string(k.name) + " kind " + std::to_string(kind) + " " + std::to_string(rows) + "x" +
+                             std::to_string(cols) + " group " + std::to_string(group) + " tokens " + std::to_string(tokens);
+    check(expected == found, name + ": integers differ");
+    check(close(z, y), name + ": floats differ");
+  }
+}
+
+void check_vectors(const Kernels& k) {
+  for (const int n : {1, 7, 64, 65, 100}) {
+    const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
+    std::vector<float> a(x.size()), b(x.size());
+    std::vector<int8_t> p(128), q(128);
+    std::vector<int32_t> s(x.size()), t(x.size());
+    float sp = 0, sq = 0;
+    k.quantize(x.data(), n, 8, p.data(), &sp, s.data());
+    kScalar.quantize(x.data(), n, 8, q.data(), &sq, t.data());
+    check(sp == sq && p == q && s == t, std::string(k.name) + " quantize " + std::to_string(n));
+    for (int activation = 0; activation < 3; ++activation) {
+      k.gate(x.data(), u.data(), n, activation, a.data()), kScalar.gate(x.data(), u.data(), n, activation, b.data());
+      check(close(a, b), std::string(k.name) + " gate " + std::to_string(n));
+    }
+    k.rms_norm(x.data(), u.data(), n, 1e-5f, a.data()), kScalar.rms_norm(x.data(), u.data(), n, 1e-5f, b.data());
+    check(close(a, b), std::string(k.name) + " rms_norm " + std::to_string(n));
+    a = b = x;
+    k.softcap(a.data(), n, 2), kScalar.softcap(b.data(), n, 2);
+    k.rope(a.data(), u.data(), u.data(), n / 2 * 2), kScalar.rope(b.data(), u.data(), u.data(), n / 2 * 2);
+    k.axpy(0.5f, u.data(), n, a.data()), kScalar.axpy(0.5f, u.data(), n, b.data());
+    check(close(a, b), std::string(k.name) + " softcap, rope, axpy " + std::to_string(n));
+  }
+}
+
+std::vector<float> attended(const Kernels& k, const PageLayout& l, const std::vector<float>& keys,
+                            const std::vector<float>& q, int tokens, int queries, int rep) {
+  const auto pages = aligned_bytes(4 * k.page_bytes(&l)), scratch = aligned_bytes(k.attend_scratch(&l, queries, rep));
+  auto* at = static_cast<char*>(pages.get());
+  void* k_pages[] = {at, at + k.page_bytes(&l)};
+  void* v_pages[] = {at + 2 * k.page_bytes(&l), at + 3 * k.page_bytes(&l)};
+  for (int t = 0; t < tokens; ++t) {
+    k.page_write(&l, k_pages[t / kPage], 0, t % kPage, keys.data() + t * l.head_dim, 0);
+    k.page_write(&l, v_pages[t / kPage], 0, t % kPage, keys.data() + (tokens - 1 - t) * l.head_dim, 1);
+  }
+  std::vector<float> out(q.size());
+  const int64_t ld = rep * l.head_dim;
+  const Attend a{&l, 0, rep, queries, tokens - queries, 50, 0.2f, 5, q.data(), ld, k_pages, v_pages, 3, tokens, out.data(),
+                 ld, nullptr, scratch.get()};
+  k.attend(&a);
+  return out;
+}
+
+void check_attention(const Kernels& k) {
+  for (const int bits : {16, 8, 4})
+    for (const int dim : {5, 64, 72}) {
+      const PageLayout l{1, dim, bits};
+      const int tokens = uniform(10, 2 * kPage), queries = uniform(1, 9), rep = uniform(1, 5);
+      const auto keys = filled<float>(size_t(tokens * dim), normal), q = filled<float>(size_t(queries * rep * dim), normal);
+      check(close(attended(k, l, keys, q, tokens, queries, rep), attended(kScalar, l, keys, q, tokens, queries, rep)),
+            std::string(k.name) + " attention, bits " + std::to_string(bits) + " dim " + std::to_string(dim));
+    }
+}
+
+void check_all(const Kernels& k) {
+  check_matrices(k);
+  check_vectors(k);
+  check_attention(k);
+  std::printf("%s checked\n", k.name);
+}
+
+}  // namespace
+}  // namespace intaglio
+
+int main() {
+  using namespace intaglio;
+#ifdef INTAGLIO_FOREIGN_X86
+  check_all(kAvx512Vnni);
+  check_all(kAvxVnni);
+#endif
+#ifdef INTAGLIO_FOREIGN_NEON
+  check_all(kNeon);
+#endif
+  return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
