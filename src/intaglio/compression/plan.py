@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from intaglio.compression.blocks import Coding
 from intaglio.compression.report import TransformReport
 from intaglio.errors import UsageError
 from intaglio.formats import Floating
-from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint, check_finite
-from intaglio.recipe import Recipe, Rule, assign, sites
+from intaglio.recipe import Recipe, assign, sites
 from intaglio.transforms import Transform
 
 
@@ -30,7 +28,6 @@ def make(checkpoint: Checkpoint, recipe: Recipe) -> Plan:
     rules = assign(recipe, sites(checkpoint.spec))
     if not rules:
         raise UsageError(f"recipe {recipe.name} codes no matrix of {checkpoint.name}: no rule has terms")
-    _check_shared_inputs(checkpoint, recipe, rules)
     reports = tuple(_examined(transform, checkpoint) for transform in recipe.transforms)
     applied = tuple(t for t, report in zip(recipe.transforms, reports, strict=True) if report.applied)
     coding = Coding(checkpoint.spec, applied, rules, recipe.cache, recipe.propagate == "quantized")
@@ -57,15 +54,3 @@ def _examined(transform: Transform, checkpoint: Checkpoint) -> TransformReport:
     if reason := transform.refuses(spec) if transform.enabled else "switched off":
         return TransformReport(type=tag, applied=False, reason=reason)
     return TransformReport(type=tag, applied=True, reason=transform.omits(spec))
-
-
-def _check_shared_inputs(checkpoint: Checkpoint, recipe: Recipe, rules: Mapping[str, Rule]) -> None:
-    """Matrices with one input are run on the same numbers."""
-    for layer in range(checkpoint.spec.num_layers):
-        for members in roles.INPUTS.values():
-            found = [rules.get(roles.site(layer, role)) for role in members]
-            if len({rule.activation if rule else None for rule in found}) > 1:
-                raise UsageError(
-                    f"recipe {recipe.name}: {', '.join(members)} of layer {layer} read the same input "
-                    f"and need the same `activation`"
-                )

@@ -77,6 +77,7 @@ def compress(
     run = Run(made, _windows(made, calibration), target, progress or silent)
     with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
         run.code(finished)
+        run.say(made.coding.spec.num_layers, "writing the artifact and checking it against the original")
         report = finish(Finished(made, run.windows, run.journal, threads), target, force=force)
         run.journal.remove()
     if fault := report.verification.fault:
@@ -116,13 +117,20 @@ class Run:
 
     def code(self, finished: int) -> None:
         """Every block that is not finished yet."""
-        if finished:
-            self.say(finished, f"continuing after {finished} finished blocks")
+        self.say(finished, f"continuing after {finished} finished blocks" if finished else self._begin())
         inputs = self._inputs(finished)
         for layer in range(finished, self.plan.coding.spec.num_layers):
             started = time.monotonic()
             block, inputs = self._block(layer, inputs)
             self.say(layer + 1, f"layer {layer}: {blocks.errors(block)}, {time.monotonic() - started:.1f} s")
+
+    def _begin(self) -> str:
+        """What is about to happen."""
+        text, count = "without a text", len(self.plan.coding.rules)
+        if self.windows:
+            windows, seq_len = self.windows.tokens.shape
+            text = f"on {windows} windows of {seq_len} tokens of {self.windows.name}"
+        return f"{self.plan.recipe.name}: {count} matrices of {self.plan.checkpoint.name}, {text}"
 
     def _block(self, layer: int, inputs: Sequence[Tensor]) -> tuple[Block, Sequence[Tensor]]:
         """One block, coded and in the journal, and what the next one reads."""
