@@ -1,4 +1,4 @@
-"""The native core means by stored arrays and codecs what the torch definitions mean, on each instruction set."""
+"""The native core means by stored arrays and codecs what the torch definitions mean, whatever the ISA."""
 
 from __future__ import annotations
 
