@@ -10,6 +10,8 @@ from intaglio.evaluation import scheme
 from intaglio.models import artifact, roles
 from intaglio.models.checkpoint import Checkpoint
 
+ORDER = (roles.EMBEDDING, roles.EMBED_PROJ, *roles.LINEARS, roles.HEAD_PROJ, roles.HEAD)
+
 
 class Linear(msgspec.Struct, frozen=True):
     """One matrix. `error`: what compression measured of it, as a share of its output's power."""
@@ -102,7 +104,7 @@ def _groups(linears: list[Linear]) -> list[Group]:
     for one in linears:
         found.setdefault((one.role, one.shape, one.weights), []).append(one)
     groups = []
-    for (role, shape, weights), members in found.items():
+    for (role, shape, weights), members in sorted(found.items(), key=lambda item: ORDER.index(item[0][0])):
         stored = sum(one.bytes for one in members)
         bits = 8 * stored / (shape[0] * shape[1] * len(members))
         groups.append(Group(role, len(members), shape, weights, bits, stored))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,7 +39,19 @@ def table(
         drawn.add_column(header, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))  # Text: a bracket in a name is no markup
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False).print(drawn)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    with console.capture() as captured:  # written by ourselves: rich would end the process on a closed pipe
+        console.print(drawn)
+    sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+    sys.stdout.flush()
+
+
+def pairs(values: Mapping[str, str | None]) -> None:
+    """Names and what they are, on stdout; those without a value are left out."""
+    width = max(map(len, values))
+    for name, value in values.items():
+        if value:
+            sys.stdout.write(f"{name:<{width}}  {value}\n")
 
 
 def size(count: float) -> str:

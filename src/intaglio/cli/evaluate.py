@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +61,7 @@ def command(
     from intaglio.evaluation.measure import silent
 
     names = [name.strip() for group in tasks or () for name in group.split(",") if name.strip()]
-    with _nothing(silent) if quiet else _bar() as progress:
+    with _bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
         result: Result = evaluate(
             model,
             against,
@@ -81,13 +82,8 @@ def command(
 
 
 @contextmanager
-def _nothing(silent: Progress) -> Iterator[Progress]:
-    yield silent
-
-
-@contextmanager
 def _bar() -> Iterator[Progress]:
-    """A bar on stderr; nothing where stderr is no terminal."""
+    """A bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 

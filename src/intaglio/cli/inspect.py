@@ -29,7 +29,7 @@ def command(
 
 
 def _show(found: Anatomy, worst: int) -> None:
-    from intaglio.cli.console import number, size, table
+    from intaglio.cli.console import number, pairs, size, table
 
     head = {
         "model": found.model,
@@ -42,7 +42,7 @@ def _show(found: Anatomy, worst: int) -> None:
         "recipe": found.recipe,
         "checksums": found.checksums,
     }
-    table(["", ""], [[key, value] for key, value in head.items() if value])
+    pairs(head)
     rows = [
         [
             group.role,
