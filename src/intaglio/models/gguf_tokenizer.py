@@ -96,6 +96,9 @@ class Vocabulary:
 
     @cached_property
     def scores(self) -> list[float]:
+        """Which token is merged before which; Gemma's files say it by the order of the tokens alone."""
+        if str(self._file.metadata.get("general.architecture")).startswith("gemma"):
+            return [-float(i) for i in range(len(self.tokens))]
         return self._numbers("scores", None)
 
     @cached_property
@@ -220,14 +223,14 @@ MODELS: dict[Any, Callable[[Vocabulary], dict[str, Any]]] = {"gpt2": _byte_level
 
 def _merges_by_score(v: Vocabulary) -> list[list[str]]:
     """Every way to make a token of two, the best-scored token first."""
-    found: list[tuple[float, int, int, list[str]]] = []
-    for token, score, kind in zip(v.tokens, v.scores, v.types, strict=True):
+    found: list[tuple[float, int, int, int, list[str]]] = []
+    for made, (token, score, kind) in enumerate(zip(v.tokens, v.scores, v.types, strict=True)):
         if kind in (CONTROL, USER_DEFINED, BYTE) or len(token) > 256:
             continue
         for i in range(1, len(token)):
             left, right = token[:i], token[i:]
             if left in v.vocab and right in v.vocab:
-                found.append((-score, v.vocab[left], v.vocab[right], [left, right]))
+                found.append((-score, made, v.vocab[left], v.vocab[right], [left, right]))
     return [pair for *_, pair in sorted(found)]
 
 
