@@ -2,7 +2,7 @@
 
     python bench/kernels.py [--isa avx2] [--kinds w4a8_two,f32] [--shapes 4096x4096] [--tokens 1,128]
 
-One thread, processor time. Prefill in GMAC/s, one token in GB/s of packed weights and in microseconds; median and best of the repeats.
+One thread, processor time, median and best. Prefill in GMAC/s, one token in GB/s of packed weights.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def line(name: str, isa: str, times: list[float], nbytes: int, macs: int, tokens
     median, best = statistics.median(times), min(times)
     rate = [(nbytes if tokens == 1 else macs) / t / 1e9 for t in (median, best)]
     unit = "GB/s" if tokens == 1 else "GMAC/s"
-    print(f"{name:12} {isa:11} {median * 1e6:10.0f} us {rate[0]:8.1f} {unit:6} (best {rate[1]:.1f})", flush=True)
+    print(
+        f"{name:12} {isa:11} {median * 1e6:10.0f} us {rate[0]:8.1f} {unit:6} (best {rate[1]:.1f})", flush=True
+    )
 
 
 def main() -> None:
@@ -76,7 +78,11 @@ def main() -> None:
     a = ask.parse_args()
     for shape in a.shapes.split(","):
         rows, cols = map(int, shape.split("x"))
-        packed = [(k, i, matrix(KINDS.index(k), rows, cols, i)) for k in a.kinds.split(",") for i in a.isa.split(",")]
+        packed = [
+            (k, i, matrix(KINDS.index(k), rows, cols, i))
+            for k in a.kinds.split(",")
+            for i in a.isa.split(",")
+        ]
         for tokens in map(int, a.tokens.split(",")):
             print(f"\n{rows} x {cols}, {tokens} token{'s' * (tokens > 1)}")
             x = np.random.default_rng(1).standard_normal((tokens, cols), dtype=np.float32)

@@ -1,0 +1,87 @@
+"""Random matrices in the neutral layout, with what they mean in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+
+from intaglio import _native
+from intaglio.formats.pack import pack
+from intaglio.kernels import cpu
+from intaglio.types import Array
+
+PLAIN = (cpu.F32, cpu.F16, cpu.BF16)
+INTEGER = (cpu.W8A8, cpu.W4A8, cpu.W4A8_TWO)  # the kinds with an exact integer accumulator
+ONE_GROUP = (*PLAIN, cpu.W8A8, cpu.W4A8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A part for `_native.Matrix`; `levels` int64 are its integers, `w` float64 its values."""
+
+    kind: int
+    part: cpu.Part
+    levels: Array
+    w: Array
+
+    def packed(self, isa: str) -> _native.Matrix:
+        return _native.Matrix(self.kind, self.w.shape[1], [self.part], isa)
+
+
+def plain(kind: int, rows: int, cols: int, rng: np.random.Generator) -> Sample:
+    """Normal values in the type of a plain kind."""
+    dtype = (np.float32, np.float16, ml_dtypes.bfloat16)[kind]
+    value = rng.standard_normal((rows, cols)).astype(dtype)
+    part = (0, cols, value.view(np.uint8), None, None, None)
+    return Sample(kind, part, np.zeros((rows, cols), np.int64), value.astype(np.float64))
+
+
+def sample(
+    kind: int,
+    rows: int,
+    cols: int,
+    rng: np.random.Generator,
+    *,
+    group: int = 64,
+    bits: int = 0,
+    extreme: bool = False,
+) -> Sample:
+    """A random matrix of any kind; `extreme`: codes and group scales at their most, zero points 0."""
+    if kind in PLAIN:
+        return plain(kind, rows, cols, rng)
+    bits = bits or (8 if kind in (cpu.W8, cpu.W8A8) else 4)
+    group = cols if kind in ONE_GROUP else min(group, cols)
+    top, groups = (1 << bits) - 1, -(-cols // group)
+    codes = np.full((rows, cols), top) if extreme else rng.integers(0, top + 1, (rows, cols))
+    zero = (
+        None
+        if kind == cpu.W8A8
+        else rng.integers(0, 1 if extreme else top + 1, (rows, groups)).astype(np.uint8)
+    )
+    steps = (
+        rng.integers(16 if extreme else 1, 17, (rows, groups)).astype(np.uint8)
+        if kind == cpu.W4A8_TWO
+        else None
+    )
+    scale = (0.1 + rng.random((rows, 1 if kind in INTEGER else groups))).astype(np.float32)
+    part = (bits, group, pack(codes.astype(np.uint8), bits), scale, zero, steps)
+    return Sample(kind, part, *meaning(part, codes, cols))
+
+
+def meaning(part: cpu.Part, codes: Array, cols: int) -> tuple[Array, Array]:
+    """Levels int64 and values float64 of a coded part."""
+    bits, group, _, scale, zero, steps = part
+    of = np.arange(cols) // group
+    levels = codes.astype(np.int64) - (1 << (bits - 1) if zero is None else zero.astype(np.int64)[:, of])
+    if steps is not None:
+        levels = levels * steps.astype(np.int64)[:, of]
+    assert scale is not None
+    return levels, levels * np.float64(scale[:, of] if scale.shape[1] > 1 else scale)
+
+
+def quantized(x: Array) -> Array:
+    """x (tokens, cols) after int8 per token, as float64."""
+    scale = np.abs(x).max(1, keepdims=True) / np.float32(127)
+    return np.rint(x / np.where(scale > 0, scale, 1)) * np.float64(scale)

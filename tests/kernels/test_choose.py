@@ -1,0 +1,91 @@
+"""Which kernel a coded matrix gets, and what the others say."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats.pack import pack
+from intaglio.kernels import cpu
+from intaglio.types import State
+
+INT8 = Integer(bits=8, symmetric=True)
+SHAPE = (6, 80)
+
+
+def state(form: Format, shape: tuple[int, int] = SHAPE) -> State:
+    """Random arrays as a format stores them."""
+    rng = np.random.default_rng(0)
+    if isinstance(form, Floating):
+        dtype = ml_dtypes.bfloat16 if form.dtype == "bfloat16" else np.dtype(form.dtype)
+        return {"value": rng.standard_normal(shape).astype(dtype)}
+    tables = (shape[0], 1 if form.group_size is None else -(-shape[1] // form.group_size))
+    codes = {"codes": pack(rng.integers(0, 1 << form.bits, shape).astype(np.uint8), form.bits)}
+    zero = rng.integers(0, 1 << form.bits, tables).astype(np.uint8)
+    if isinstance(form, TwoLevel):
+        steps = rng.integers(1, 17, tables).astype(np.uint8)
+        return codes | {
+            "scale": rng.random((shape[0], 1), np.float32),
+            "group_scale": steps,
+            "group_zero": zero,
+        }
+    scale = rng.random(tables).astype(np.float32 if form.group_size is None else np.float16)
+    return codes | {"scale": scale} | ({} if form.symmetric else {"zero": zero})
+
+
+def operand(*formats: Format, activation: Integer | None = None) -> cpu.Operand:
+    return cpu.Operand(SHAPE, formats, tuple(state(f) for f in formats), activation)
+
+
+@pytest.mark.parametrize(
+    ("form", "activation", "kernel"),
+    [
+        (Floating("float32"), None, "float32"),
+        (Floating("float16"), INT8, "float16"),
+        (Floating("bfloat16"), None, "bfloat16"),
+        (Integer(bits=4, group_size=16), None, "w4"),
+        (Integer(bits=3), None, "w4"),
+        (Integer(bits=6, group_size=16), None, "w8"),
+        (Integer(bits=8, symmetric=True), None, "w8"),
+        (Integer(bits=8, symmetric=True), INT8, "w8a8"),
+        (Integer(bits=8), INT8, "w8"),
+        (Integer(bits=4), INT8, "w4a8"),
+        (Integer(bits=2, symmetric=True), INT8, "w4a8"),
+        (Integer(bits=4, group_size=16), INT8, "w4a8-group"),
+        (TwoLevel(group_size=16), INT8, "w4a8-two-level"),
+        (TwoLevel(group_size=16), None, "decode-then-matmul"),
+        (TwoLevel(group_size=12), INT8, "decode-then-matmul"),
+        (Integer(bits=4, group_size=12), None, "decode-then-matmul"),
+        (Integer(bits=4, group_size=512), INT8, "w4a8"),
+    ],
+)
+def test_choose(form: Format, activation: Integer | None, kernel: str) -> None:
+    m = operand(form, activation=activation)
+    choice = cpu.choose(m)
+    assert choice.kernel == kernel
+    assert [name for name, _ in choice.declined] == [c.name for c in cpu.CANDIDATES[: len(choice.declined)]]
+    assert all(sentence for _, sentence in choice.declined)
+    packed = cpu.pack([m, m], choice)
+    w = cpu.decode(m)
+    for r in range(6):
+        np.testing.assert_allclose(packed.row(r), w[r], rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(packed.row(r), packed.row(6 + r))
+
+
+def test_terms_add_up() -> None:
+    one, two = Integer(bits=4, group_size=12), Floating("float16")
+    m = operand(one, two)
+    choice = cpu.choose(m)
+    assert choice.kernel == "decode-then-matmul"
+    assert ("float16", "runs one term, got 2") in choice.declined
+    np.testing.assert_allclose(cpu.decode(m), cpu.decode(operand(one)) + cpu.decode(operand(two)), rtol=1e-6)
+
+
+def test_reasons_name_what_was_found() -> None:
+    reasons = dict(cpu.choose(operand(TwoLevel(group_size=12), activation=INT8)).declined)
+    assert reasons["w4a8-two-level"] == "needs groups of a multiple of 8 columns, got 12"
+    assert "reads int8" in dict(cpu.choose(operand(Integer())).declined)["w4a8"]
+    four = Integer(bits=4, symmetric=True)
+    assert "one scale a token" in dict(cpu.choose(operand(Integer(), activation=four)).declined)["w4a8"]
