@@ -23,7 +23,6 @@ from intaglio.formats import Format, Integer, TwoLevel
 from intaglio.models import artifact, checksums, open_checkpoint, roles
 from intaglio.models.card import front_matter
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.description import describe
 from intaglio.models.safetensors import Safetensors
 from intaglio.models.safetensors_writer import write as write_safetensors
 from intaglio.terms import Coded, Dense
@@ -383,20 +382,3 @@ def test_damage_behind_fitting_sums_is_refused_or_harmless(
     finally:
         (path / name).write_bytes(content)
         (path / checksums.SUMS).write_bytes(raw(whole / checksums.SUMS))
-
-
-def test_description(whole: Path) -> None:
-    found = describe(artifact.read(whole))
-    rows = {row.name: row for row in found.sites}
-    assert rows[Q].terms == ("int(bits=4, group_size=16)",)
-    assert rows[Q].activation == "int(bits=8, symmetric=True)"
-    assert rows[Q].bits_per_weight == pytest.approx(4 + 24 / 16 + 32 / 64)  # codes, scale and zero, bias
-    assert rows["lm_head"].terms == ("float(dtype='float32')",)
-    assert rows["lm_head"].error == 0.5
-    assert rows[Q].error is None
-    assert found.nbytes == artifact.read(whole).nbytes
-    assert found.recipe == "mixed"
-    assert found.cache == {"bits": 8}
-    assert found.worst(3) == (rows["lm_head"],)
-    parameters = sum(row.shape[0] * row.shape[1] for row in found.sites) + 2 * (2 * 64 + 64) + 64
-    assert found.bits_per_weight == pytest.approx(8 * found.nbytes / parameters, rel=0.05)
