@@ -335,7 +335,7 @@ nb::ndarray<nb::numpy, float> decode_source(int kind, int cols, const Part& part
 
 void bind_matrix(nb::module_& m) {
   nb::class_<PackedMatrix>(m, "Matrix", "A matrix repacked for one instruction set")
-      .def("__init__", pack_into, nb::arg("kind"), nb::arg("cols"), nb::arg("parts"), nb::arg("isa") = "",
+      .def("__init__", pack_into, nb::arg("kind"), nb::arg("cols"), nb::arg("parts").noconvert(), nb::arg("isa") = "",
            nb::arg("threads") = 1)
       .def("linear", linear, nb::arg("x"), nb::arg("bias") = nb::none(), nb::arg("alpha") = 1.0f,
            nb::arg("onto") = nb::none(), "y (tokens, rows) = [onto +] alpha * (W x + bias), float32")
@@ -377,7 +377,7 @@ void bind_vectors(nb::module_& m) {
 void bind_kernels(nb::module_& m) {
   using namespace intaglio;
   m.def("isas", isas, "Instruction sets of this build that this processor runs, best first");
-  m.def("decode", decode_source, nb::arg("kind"), nb::arg("cols"), nb::arg("part"), "The float32 matrix of one part");
+  m.def("decode", decode_source, nb::arg("kind"), nb::arg("cols"), nb::arg("part").noconvert(), "The float32 matrix of one part");
   bind_matrix(m);
   bind_pages(m);
   bind_vectors(m);

@@ -206,7 +206,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="row 3 of 3"):
         packed.row(3)
     with pytest.raises(TypeError):
-        packed.linear(np.zeros((1, 24), np.float64))
+        _native.Matrix(cpu.W4A8_TWO, 64, [broken(zero=np.zeros((8, 1), np.int64))])
     with pytest.raises(ValueError, match="share kind"):
         _native.Matrix(
             cpu.W4, 64, [sample(cpu.W4, 2, 64, np.random.default_rng(9), group=g).part for g in (8, 16)]
