@@ -66,7 +66,7 @@ class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
         """Level 2, inside the rows' `scale`. The step is rounded, or rounded up, whichever errs less in its
         group: rounding may leave part of the range out, rounding up never does."""
         lo, hi = groups.extent(w / tables["scale"], self.group_size, shrink)
-        lo, hi = lo.clamp(min=-self.protective).round(), hi.clamp(max=self.protective).round()
+        lo, hi = lo.clamp(min=-self.protective), hi.clamp(max=self.protective)
         step = (hi - lo) / self.highest
         near, above = (self._level2(lo, s, tables) for s in (step.round(), step.ceil()))
         better = self._errors(w, above) < self._errors(w, near)
