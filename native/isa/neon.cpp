@@ -51,9 +51,15 @@ inline VF load_half(const uint16_t* p) {
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
   return loadf(x);
 }
+inline void store_half(uint16_t* p, VF v) {
+  float x[L];
+  storef(x, v);
+  for (int i = 0; i < L; ++i) p[i] = float_to_half(x[i]);
+}
 #else
 inline VF divf(VF a, VF b) { return vdivq_f32(a, b); }
 inline VI to_int(VF v) { return vcvtnq_s32_f32(v); }
+inline void store_half(uint16_t* p, VF v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
 inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 #endif
 

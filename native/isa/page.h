@@ -14,23 +14,16 @@ struct PageCode {
 // The smallest step that keeps z = -min/s a normal float16 number when all values are far from zero.
 constexpr float kWidestOffset = 1.0f / 32768;
 
-inline PageCode page_code(const float* x, int32_t n, int32_t bits) {
-  float low = x[0], high = x[0];
-  bool finite = true;
-  for (int32_t i = 0; i < n; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-    finite = finite && is_finite(x[i]);
-  }
-  PageCode c{0x7e00, 0, 0, 0};  // not a number: what cannot be coded must be seen downstream
-  if (finite) {
-    const float widest = (fabsf(low) > fabsf(high) ? fabsf(low) : fabsf(high)) * kWidestOffset;
-    float s = (high - low) / float((1 << bits) - 1);
-    c.scale = float_to_half(s > widest ? s : widest);
-    c.s = half_to_float(c.scale);
-    c.zero = float_to_half(c.s > 0 ? -low / c.s : 0);
-    c.z = half_to_float(c.zero);
-  }
+// Of a vector whose values lie in [low, high]; not `finite`: some value is infinite or not a number.
+inline PageCode page_code(float low, float high, bool finite, int32_t bits) {
+  PageCode c{0x7e00, 0, NAN, 0};  // not a number: what cannot be coded must be seen downstream
+  if (!finite) return c;
+  const float widest = (fabsf(low) > fabsf(high) ? fabsf(low) : fabsf(high)) * kWidestOffset;
+  const float s = (high - low) / float((1 << bits) - 1);
+  c.scale = float_to_half(s > widest ? s : widest);
+  c.s = half_to_float(c.scale);
+  c.zero = float_to_half(c.s > 0 ? -low / c.s : 0);
+  c.z = half_to_float(c.zero);
   return c;
 }
 

@@ -192,6 +192,16 @@ Byte* slot_scale(const PageLayout* l, Byte* page, int32_t head, int32_t slot) {
   return page + int64_t(l->kv_heads) * kPage * code_bytes(l) + (int64_t(head) * kPage + slot) * 4;
 }
 
+PageCode code_of(const float* x, int32_t n, int32_t bits) {
+  float low = x[0], high = x[0];
+  bool finite = true;
+  for (int32_t i = 0; i < n; ++i) {
+    low = fminf(low, x[i]), high = fmaxf(high, x[i]);
+    finite = finite && is_finite(x[i]);
+  }
+  return page_code(low, high, finite, bits);
+}
+
 void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, const float* x, int32_t) {
   uint8_t* at = slot_codes(l, static_cast<uint8_t*>(page), head, slot);
   if (l->bits == 16) {
@@ -201,7 +211,7 @@ void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, con
     }
     return;
   }
-  const PageCode c = page_code(x, l->head_dim, l->bits);
+  const PageCode c = code_of(x, l->head_dim, l->bits);
   for (int32_t i = 0; i < l->head_dim; ++i) at[i] = uint8_t(page_quantum(c, x[i], l->bits));
   memcpy(slot_scale(l, static_cast<uint8_t*>(page), head, slot), &c, 4);
 }

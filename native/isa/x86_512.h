@@ -91,6 +91,11 @@ inline VF load_half(const uint16_t* p) {
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
   return loadf(x);
 }
+inline void store_half(uint16_t* p, VF v) {
+  float x[L];
+  storef(x, v);
+  for (int i = 0; i < L; ++i) p[i] = float_to_half(x[i]);
+}
 inline void store_i8(int8_t* p, VI v) {
   int32_t x[L];
   storei(x, v);
@@ -109,6 +114,9 @@ inline VF load_bfloat(const uint16_t* p) {
   return as_float(shl<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))));
 }
 inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+inline void store_half(uint16_t* p, VF v) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
 #endif
 

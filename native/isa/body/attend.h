@@ -4,12 +4,11 @@
 // second sum is one number a row.
 #pragma once
 #include "pages.h"
-#include "vectors.h"
 
 namespace intaglio {
 namespace {
 
-constexpr int kRows = 32, kTogether = 4;
+constexpr int kRows = 48, kTogether = kFloatTokens;
 
 // Lies in the caller's scratch, followed by the rows of q codes and the unfinished outputs.
 struct AttendState {
@@ -195,6 +194,7 @@ template <class F>
 INTAGLIO_INLINE void by_rows(int32_t rows, const F& f) {
   int32_t r = 0;
   for (; r + kTogether <= rows; r += kTogether) f.template operator()<kTogether>(r);
+  for (; r + 4 <= rows; r += 4) f.template operator()<4>(r);
   if (rows - r == 3) f.template operator()<3>(r);
   if (rows - r == 2) f.template operator()<2>(r);
   if (rows - r == 1) f.template operator()<1>(r);

@@ -6,7 +6,7 @@
 // for each head, then float16 scales [heads][kPage] and zeros [heads][kPage]. dim is padded to whole vectors (V: pairs of them).
 #pragma once
 #include "../page.h"
-#include "integer.h"
+#include "vectors.h"
 
 namespace intaglio {
 namespace {
@@ -50,23 +50,74 @@ inline Place page_place(const PageLayout* l, int32_t slot, int32_t d, int32_t is
   return {tile + (d / 8 * int64_t(L) + n) * 4 + d % 4, d % 8 / 4 * 4};
 }
 
-inline void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, const float* x, int32_t is_value) {
-  uint8_t* codes = head_codes(l, static_cast<uint8_t*>(page), head);
-  if (l->bits == 16) {
-    for (int32_t d = 0; d < l->head_dim; ++d) {
-      const uint16_t h = float_to_half(x[d]);
-      memcpy(codes + page_place(l, slot, d, is_value).byte, &h, 2);
-    }
-    return;
+constexpr int kBlock = 64;  // channels coded at a time, whole vectors of every layout
+
+inline PageCode code_of(const float* x, int32_t n, int32_t bits) {
+  VF high = setf(-INFINITY), low = setf(-INFINITY);  // low: of the negatives
+  int32_t i = 0;
+  for (; i + L <= n; i += L) high = maxf(high, loadf(x + i)), low = maxf(low, subf(setf(0), loadf(x + i)));
+  float top = most(high), bottom = -most(low);
+  for (; i < n; ++i) top = x[i] > top ? x[i] : top, bottom = x[i] < bottom ? x[i] : bottom;
+  return page_code(bottom, top, largest_bits(x, n) < 0x7f800000u, bits);
+}
+
+// Codes of up to kBlock channels, zeros behind them: page_quantum, a vector at a time.
+inline void quantize_block(const PageCode& c, const float* x, int32_t n, int32_t bits, uint8_t* codes) {
+  memset(codes, 0, kBlock);
+  if (!(c.s > 0)) return;
+  int32_t i = 0;
+  for (const VF top = setf(float((1 << bits) - 1)); i + L <= n; i += L) {
+    const VF v = addf(divf(loadf(x + i), setf(c.s)), setf(c.z)), low = less(v, top, v, top);
+    store_i8(reinterpret_cast<int8_t*>(codes) + i, subi(to_int(less(setf(0), low, low, setf(0))), seti(128)));
+    for (int j = i; j < i + L; ++j) codes[j] ^= 128;
   }
-  const PageCode c = page_code(x, l->head_dim, l->bits);
+  for (; i < n; ++i) codes[i] = uint8_t(page_quantum(c, x[i], bits));
+}
+
+// Puts the codes of channels [d, d + kBlock) of a slot where they belong; `head` is the head's codes.
+inline void place_keys(const PageLayout* l, uint8_t* head, int32_t slot, int32_t d, const uint8_t* codes) {
+  const int32_t step = 32 / l->bits;
+  uint8_t* to = head + slot / L * key_tile_bytes(l) + (d / step * int64_t(L) + slot % L) * 4;
+  for (int32_t i = 0; i < kBlock && d + i < l->head_dim; i += step, to += 4 * L) {
+    uint32_t low, high = 0;
+    memcpy(&low, codes + i, 4);
+    if (l->bits == 4) memcpy(&high, codes + i + 4, 4);
+    const uint32_t lane = l->bits == 4 ? low | high << 4 : low ^ uint32_t(kOffset8) * 0x01010101u;
+    memcpy(to, &lane, 4);
+  }
+}
+
+inline void place_values(const PageLayout* l, uint8_t* head, int32_t slot, int32_t d, const uint8_t* codes) {
+  uint8_t* to = head + slot * value_bytes(l) + d * l->bits / 8;
+  const int32_t left = int32_t(round_up(l->head_dim, 2 * L)) - d, n = left < kBlock ? left : kBlock;
+  if (l->bits == 8) return (void)memcpy(to, codes, size_t(n));
+  for (int32_t i = 0; i < n; i += 2 * L, to += L)
+    for (int32_t j = 0; j < L; ++j) to[j] = uint8_t(codes[i + j] | codes[i + L + j] << 4);
+}
+
+inline void write_halves(const PageLayout* l, uint8_t* codes, int32_t slot, const float* x, int32_t is_value) {
+  uint16_t h[L];
+  for (int32_t d = 0; d < l->head_dim; d += L) {
+    const int32_t n = l->head_dim - d < L ? l->head_dim - d : L;
+    float end[L] = {};
+    memcpy(end, x + d, size_t(n) * 4);
+    store_half(h, loadf(end));
+    if (is_value) memcpy(codes + page_place(l, slot, d, 1).byte, h, size_t(n) * 2);
+    for (int32_t i = 0; i < n && !is_value; ++i) memcpy(codes + page_place(l, slot, d + i, 0).byte, h + i, 2);
+  }
+}
+
+inline void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, const float* x, int32_t is_value) {
+  uint8_t* to = head_codes(l, static_cast<uint8_t*>(page), head);
+  if (l->bits == 16) return write_halves(l, to, slot, x, is_value);
+  const PageCode c = code_of(x, l->head_dim, l->bits);
   const_cast<uint16_t*>(head_scales(l, page, head))[slot] = c.scale;
   const_cast<uint16_t*>(head_zeros(l, page, head))[slot] = c.zero;
-  const uint32_t flip = l->bits == 8 && !is_value ? kOffset8 : 0, mask = (1u << l->bits) - 1;
-  for (int32_t d = 0; d < l->head_dim; ++d) {
-    const Place p = page_place(l, slot, d, is_value);
-    const uint32_t code = page_quantum(c, x[d], l->bits) ^ flip;
-    codes[p.byte] = uint8_t((codes[p.byte] & ~(mask << p.shift)) | code << p.shift);
+  for (int32_t d = 0; d < l->head_dim; d += kBlock) {
+    uint8_t codes[kBlock];
+    quantize_block(c, x + d, l->head_dim - d < kBlock ? l->head_dim - d : kBlock, l->bits, codes);
+    if (is_value) place_values(l, to, slot, d, codes);
+    else place_keys(l, to, slot, d, codes);
   }
 }
 
