@@ -31,15 +31,21 @@ IDS = torch.randint(0, 49152, (1, 24), generator=torch.Generator().manual_seed(0
 Loaded = tuple[ModelSpec, Weights, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def model() -> Loaded:
-    """The spec, every tensor, and the logits before."""
+def load() -> tuple[ModelSpec, Weights]:
+    """The spec and every tensor under its full name."""
     checkpoint = open_checkpoint("smollm2-135m")
     weights = outer_weights(checkpoint)
     for index in range(checkpoint.spec.num_layers):
         layer = layer_weights(checkpoint, index)
         weights |= {f"model.layers.{index}.{name}": tensor for name, tensor in layer.items()}
-    return checkpoint.spec, weights, logits(checkpoint.spec, weights, IDS)
+    return checkpoint.spec, weights
+
+
+@pytest.fixture(scope="module")
+def model() -> Loaded:
+    """What is loaded, and its logits."""
+    spec, weights = load()
+    return spec, weights, logits(spec, weights, IDS)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
