@@ -60,7 +60,7 @@ class Executor:
         spec = checkpoint.spec
         self.spec = spec
         self.isa = _isa(isa)
-        self.threads = _threads(threads)
+        self.threads = count_threads(threads)
         self.kv_bits = _kv_bits(checkpoint, kv)
         self.max_tokens = max_tokens
         self.max_sequences = max_sequences
@@ -203,7 +203,8 @@ def _isa(asked: str | None) -> str:
     return isa
 
 
-def _threads(asked: int | None) -> int:
+def count_threads(asked: int | None) -> int:
+    """So many, or INTAGLIO_THREADS, or one for each processor we may use."""
     if asked is None and (text := os.environ.get("INTAGLIO_THREADS")):
         if not text.isdecimal() or not 1 <= int(text) <= 1024:
             raise UsageError(f"INTAGLIO_THREADS is {text!r}, expected a number of threads, 1..1024")

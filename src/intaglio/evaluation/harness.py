@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
+from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from intaglio.engine import score
@@ -117,20 +119,27 @@ class IntaglioLM(TemplateLM):  # type: ignore[misc]
         return prompt[-max(self.max_length - params.max_tokens, 1) :]
 
 
+def find(tasks: Sequence[str], include_path: str | Path | None) -> TaskManager:
+    """lm-eval's index of the tasks. Its own, of thousands of files, is read only if yours lacks one."""
+    own = [] if include_path is None else [str(include_path)]
+    if own and not Path(own[0]).is_dir():
+        raise UsageError(f"{include_path} is no directory of lm-eval tasks")
+    for with_defaults in (False, True):
+        manager = TaskManager(include_path=own, include_defaults=with_defaults)
+        unknown = [task for task in tasks if task not in manager.all_tasks]
+        if not unknown:
+            return manager
+    raise UsageError(
+        f"lm-eval knows no task {unknown[0]!r}: name one of its own, or give the directory of yours with"
+        " --include-path"
+    )
+
+
 def run(
-    checkpoint: Checkpoint, tasks: Sequence[str], include_path: str | Path | None, threads: int | None
+    checkpoint: Checkpoint, tasks: Sequence[str], manager: TaskManager, threads: int | None
 ) -> dict[str, dict[str, float]]:
     """Task -> metric -> value, of every task and group asked for."""
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
-
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    manager = TaskManager(include_path=None if include_path is None else str(include_path))
-    if unknown := [task for task in tasks if task not in manager.all_tasks]:
-        raise UsageError(
-            f"lm-eval knows no task {unknown[0]!r}: name one of its own, or give the directory of yours with"
-            " --include-path"
-        )
     results = simple_evaluate(
         IntaglioLM(checkpoint, threads=threads),
         tasks=list(tasks),
@@ -163,7 +172,7 @@ def _params(settings: Mapping[str, Any]) -> SamplingParams:
     names = ("top_k", "top_p", "min_p", "repetition_penalty", "seed")
     return SamplingParams(
         max_tokens=known["max_gen_toks"],
-        temperature=known["temperature"],
+        temperature=known.get("temperature", 0.0),
         stop=[stop for stop in known["until"] if stop],
         **{name: known[name] for name in names if known.get(name) is not None},
     )

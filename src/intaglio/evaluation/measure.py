@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from intaglio.engine import score
-from intaglio.errors import UsageError
+from intaglio.engine.executor import count_threads
+from intaglio.errors import MissingExtra, UsageError
 from intaglio.evaluation import quality, scheme, speed
 from intaglio.evaluation.result import Result
 from intaglio.evaluation.runtime import Name, Runtime, open_runtime, versions
@@ -21,6 +23,7 @@ from intaglio.models.tokenizer import Tokenizer
 from intaglio.types import Array
 
 Progress = Callable[[str, int, int], None]  # what, done, of
+Tasks = Callable[[Checkpoint, int], dict[str, dict[str, float]]]  # model, threads -> task -> metric -> value
 
 
 class Sample(NamedTuple):
@@ -43,7 +46,7 @@ class Setting(NamedTuple):
     """What every measurement of a run shares."""
 
     sample: Sample
-    threads: int | None
+    threads: int  # of both models: what is compared gets the same
     progress: Progress
 
 
@@ -72,13 +75,14 @@ def evaluate(
     """
     if per_layer and against is None:
         raise UsageError("which layer hurts is seen against the original: give --against")
+    run = _tasks(tasks, include_path) if tasks else None
     checkpoint = open_checkpoint(model)
-    setting = Setting(sample_text(checkpoint, text, windows, seq_len), threads, progress)
-    subject = Subject(str(model), checkpoint, open_runtime(checkpoint, runtime, threads, seq_len))
+    setting = Setting(sample_text(checkpoint, text, windows, seq_len), count_threads(threads), progress)
+    subject = Subject(str(model), checkpoint, open_runtime(checkpoint, runtime, setting.threads, seq_len))
     base = None if against is None else _original(checkpoint, str(against), runtime, setting)
     result = _alone(subject, setting) if base is None else _beside(subject, base, setting)
-    if tasks:
-        result = _with_tasks(result, subject, base, tasks, include_path, setting)
+    if run is not None:
+        result = _with_tasks(result, subject, base, run, setting)
     if base is not None and per_layer:
         result = _with_layers(result, subject, base, setting)
     return result
@@ -152,23 +156,24 @@ def _result(subject: Subject, perplexity: float, original: int, setting: Setting
     )
 
 
-def _with_tasks(
-    result: Result,
-    subject: Subject,
-    base: Subject | None,
-    tasks: Sequence[str],
-    include_path: str | Path | None,
-    setting: Setting,
-) -> Result:
+def _tasks(names: Sequence[str], include_path: str | Path | None) -> Tasks:
+    """Finds the tasks now, so that a wrong name costs no measurement -> what runs them on a model."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise MissingExtra("lm_eval", "eval")
     from intaglio.evaluation import harness
 
+    manager = harness.find(names, include_path)
+    return lambda checkpoint, threads: harness.run(checkpoint, names, manager, threads)
+
+
+def _with_tasks(
+    result: Result, subject: Subject, base: Subject | None, run: Tasks, setting: Setting
+) -> Result:
     setting.progress("tasks", 0, 1)
     against = result.against
     if base is not None and against is not None:
-        scores = harness.run(base.checkpoint, tasks, include_path, setting.threads)
-        against = msgspec.structs.replace(against, tasks=scores)
-    scores = harness.run(subject.checkpoint, tasks, include_path, setting.threads)
-    return msgspec.structs.replace(result, tasks=scores, against=against)
+        against = msgspec.structs.replace(against, tasks=run(base.checkpoint, setting.threads))
+    return msgspec.structs.replace(result, tasks=run(subject.checkpoint, setting.threads), against=against)
 
 
 def _with_layers(result: Result, subject: Subject, base: Subject, setting: Setting) -> Result:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -51,7 +52,7 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(checkpoint: Checkpoint, name: Name | None, threads: int | None, context: int) -> Runtime:
+def open_runtime(checkpoint: Checkpoint, name: Name | None, threads: int, context: int) -> Runtime:
     """`name` None: native for our artifacts, transformers for the rest."""
     if context > checkpoint.spec.max_position:
         raise UsageError(
@@ -74,7 +75,7 @@ class Native:
     name: Name = "native"
     libraries: tuple[str, ...] = ("numpy",)
 
-    def __init__(self, checkpoint: Checkpoint, threads: int | None, context: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, threads: int, context: int) -> None:
         self._executor = Executor(checkpoint, threads=threads, max_sequences=1, max_context=context)
         self.threads = self._executor.threads
         self.dtype = scheme.summary(checkpoint, self._executor.kv_bits)
@@ -109,30 +110,43 @@ class Transformers:
     dtype = "float32"
     libraries: tuple[str, ...] = ("numpy", "torch", "transformers")
 
-    def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
+    def __init__(self, checkpoint: Checkpoint, threads: int) -> None:
         from intaglio.models.transformers_model import transformers_model
 
-        if threads is not None:
-            torch.set_num_threads(threads)  # the whole process's: torch has no other
-        self.threads = torch.get_num_threads()
+        self.threads = threads
         self._model = transformers_model(checkpoint)
 
     def logits(self, tokens: Array) -> Array:
-        with torch.inference_mode():
+        with _torch(self.threads):
             out: Array = self._model(_tensor(tokens), use_cache=False).logits[0].float().numpy()
         return out
 
     def time(self, prompt: Sequence[int], tokens: int) -> Seconds:
+        with _torch(self.threads):
+            return self._time(prompt, tokens)
+
+    def _time(self, prompt: Sequence[int], tokens: int) -> Seconds:
         marks = [time.perf_counter()]
-        with torch.inference_mode():
-            out = self._model(_tensor(prompt), use_cache=True, logits_to_keep=1)
+        out = self._model(_tensor(prompt), use_cache=True, logits_to_keep=1)
+        token = out.logits[0, -1].argmax().item()
+        marks.append(time.perf_counter())
+        for _ in range(tokens - 1):
+            out = self._model(_tensor([token]), past_key_values=out.past_key_values, use_cache=True)
             token = out.logits[0, -1].argmax().item()
             marks.append(time.perf_counter())
-            for _ in range(tokens - 1):
-                out = self._model(_tensor([token]), past_key_values=out.past_key_values, use_cache=True)
-                token = out.logits[0, -1].argmax().item()
-                marks.append(time.perf_counter())
         return _seconds(marks)
+
+
+@contextmanager
+def _torch(threads: int) -> Iterator[None]:
+    """Without gradients, on so many threads, and afterwards as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tensor(tokens: Sequence[int] | Array) -> torch.Tensor:

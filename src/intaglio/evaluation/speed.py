@@ -28,7 +28,7 @@ class Job(msgspec.Struct, frozen=True):
 
     model: str
     runtime: Name
-    threads: int | None
+    threads: int
     prompt: list[int]
 
 
