@@ -18,6 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intaglio import terms
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.formats import Format, Integer, TwoLevel
 from intaglio.models import artifact, checksums, open_checkpoint, roles
@@ -382,3 +383,17 @@ def test_damage_behind_fitting_sums_is_refused_or_harmless(
     finally:
         (path / name).write_bytes(content)
         (path / checksums.SUMS).write_bytes(raw(whole / checksums.SUMS))
+
+
+def test_the_reader_in_the_documentation_reads_artifacts(whole: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    (code_block,) = [
+        block.removeprefix("python\n") for block in text.split("```") if block.startswith("python\n")
+    ]
+    names: dict[str, Any] = {}
+    exec(code_block, names)
+    opened = artifact.read(whole)
+    for role in ("q", "k", "v", "o"):
+        name = roles.site(1, role)
+        found = names["matrix"](whole / WEIGHTS, name)
+        assert np.allclose(found, terms.decode(opened.linears[name]).numpy(), rtol=1e-6, atol=1e-7)

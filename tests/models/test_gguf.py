@@ -182,6 +182,19 @@ def test_the_same_tensor_twice_is_refused(tmp_path: Path) -> None:
         Gguf.open(path)
 
 
+def test_strings_are_counted_over_all_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    for name in "ab":
+        writer.add_array(name, ["x"] * 6)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    Gguf.open(tmp_path / "m.gguf")
+    monkeypatch.setattr("intaglio.models.gguf.MAX_STRINGS", 11)
+    with pytest.raises(IntaglioError, match="claims 6 strings; .* at most 5 are read"):
+        Gguf.open(tmp_path / "m.gguf")
+
+
 def test_unknown_architecture_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(IntaglioError, match="unknown GGUF architecture 'rwkv7'; known are llama, "):
         open_checkpoint(build(tmp_path / "m.gguf", architecture="rwkv7"))

@@ -144,13 +144,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         Safetensors.open(tmp_path / "a.safetensors")
 
 
-def test_unaligned_arrays_are_still_usable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pad", range(4))
+def test_unaligned_arrays_are_still_usable(pad: int, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    raw = content(
-        {"a": entry([1], 0, 1, "U8"), "b": entry([2], 1, 9)}, b"\x01" + np.float32([3, 4]).tobytes()
-    )
-    path.write_bytes(raw)
-    assert Safetensors.open(path)["b"].tolist() == [3, 4]
+    header = json.dumps({"a": entry([1], 0, 1, "U8"), "b": entry([2], 1, 9)}).encode() + b" " * pad
+    path.write_bytes(content(header, b"\x01" + np.float32([3, 4]).tobytes()))
+    array = Safetensors.open(path)["b"]
+    assert array.flags.aligned
+    assert array.tolist() == [3, 4]
 
 
 @settings(max_examples=400, **FILE_FIXTURE)

@@ -38,7 +38,7 @@ SCALARS = {
 STRING, ARRAY = 8, 9
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 18
-MAX_STRINGS = 1 << 22  # in an array: a vocabulary
+MAX_STRINGS = 1 << 22  # in all arrays together: vocabularies and merges
 MAX_NAME = 1 << 10  # bytes of a key or a tensor's name
 MAX_RANK = 4
 SMALLEST_KEY, SMALLEST_TENSOR, SMALLEST_STRING = (
@@ -102,6 +102,7 @@ class _Cursor:
         self.path = path
         self.content = content
         self.position = 0
+        self.strings = 0  # in arrays, so far
 
     def refuse(self, fault: str) -> IntaglioError:
         return IntaglioError(f"{self.path}: {fault}")
@@ -164,10 +165,9 @@ def _value(cursor: _Cursor, key: str, kind: int) -> Value:
 
 def _array(cursor: _Cursor, key: str, kind: int) -> Value:
     if kind == STRING:
-        return [
-            cursor.string(len(cursor.content))
-            for _ in range(cursor.count("strings", SMALLEST_STRING, MAX_STRINGS))
-        ]
+        count = cursor.count("strings", SMALLEST_STRING, MAX_STRINGS - cursor.strings)
+        cursor.strings += count
+        return [cursor.string(len(cursor.content)) for _ in range(count)]
     if kind not in SCALARS:
         raise cursor.refuse(f"the key {shown(key)} is an array of the unknown type {kind}")
     dtype = np.dtype(SCALARS[kind])

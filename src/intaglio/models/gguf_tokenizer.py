@@ -254,4 +254,4 @@ def _bpe(v: Vocabulary, merges: list[list[str]], *, ignore_merges: bool = False)
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", errors="replace")
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace")
