@@ -191,7 +191,7 @@ def test_strings_are_counted_over_all_arrays(tmp_path: Path, monkeypatch: pytest
     writer.close()
     Gguf.open(tmp_path / "m.gguf")
     monkeypatch.setattr("intaglio.models.gguf.MAX_STRINGS", 11)
-    with pytest.raises(IntaglioError, match="claims 6 strings; .* at most 5 are read"):
+    with pytest.raises(IntaglioError, match=r"claims 6 strings; .* at most 5 are read"):
         Gguf.open(tmp_path / "m.gguf")
 
 
