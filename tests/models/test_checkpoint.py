@@ -270,6 +270,9 @@ def test_the_packaged_model() -> None:
     checkpoint = open_checkpoint("smollm2-135m")
     assert (checkpoint.name, checkpoint.spec.num_layers, checkpoint.spec.tied) == ("smollm2-135m", 30, True)
     assert len(checkpoint.linears) == 211
-    assert b"apache-2.0" in checkpoint.files["README.md"]
+    assert (
+        b"base_model: HuggingFaceTB/SmolLM2-135M-Instruct\nlicense: apache-2.0"
+        in checkpoint.files["README.md"]
+    )
     for vector in checkpoint.vectors.values():
         check_finite(vector, "norm")

@@ -26,7 +26,8 @@ def open_checkpoint(ref: str | Path, *, dtype: Dtype | None = None) -> Checkpoin
     if path.is_file():
         return _file(path, dtype)
     if str(ref) in packaged.PACKAGED:
-        return open_gguf(packaged.find(str(ref)), dtype, name=str(ref))
+        model = packaged.PACKAGED[str(ref)].model
+        return open_gguf(packaged.find(str(ref)), dtype, name=str(ref), model=model)
     if hub.is_id(str(ref)):
         return _directory(hub.download(str(ref)), dtype)
     raise UsageError(

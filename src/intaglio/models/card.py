@@ -22,11 +22,12 @@ def render(title: str, config: Mapping[str, Any], report: object, recipe_text: s
     return "\n\n".join(parts) + "\n"
 
 
-def of_gguf(metadata: Mapping[str, Any]) -> bytes:
-    """The card of a model that a GGUF file holds: what the file says of its origin."""
+def of_gguf(metadata: Mapping[str, Any], model: str | None) -> bytes:
+    """The card of a model that a GGUF file holds: what the file says of its origin, or its own id `model`."""
     keys = {"license": "general.license", "base_model": "general.base_model.0.repo_url"}
     stated = {name: metadata[key] for name, key in keys.items() if isinstance(metadata.get(key), str)}
     front = {name: text.removeprefix("https://huggingface.co/") for name, text in stated.items()}
+    front |= {"base_model": model} if model else {}
     return f"---\n{yaml.safe_dump(front)}---\n# {metadata.get('general.name', 'model')}\n".encode()
 
 

@@ -104,7 +104,10 @@ class Checkpoint:
         )
 
     def with_layer(self, layer: int, other: Checkpoint) -> Checkpoint:
-        """The same model with one layer of `other`, read when asked for."""
+        """The same model with one layer of `other`, read when asked for.
+
+        Both must mean the same by their hidden state: a rotation changes that.
+        """
         prefix = f"model.layers.{layer}."
         linears = {name: _entry(other.linears, name) for name in other.linears if name.startswith(prefix)}
         vectors = {name: _entry(other.vectors, name) for name in other.vectors if name.startswith(prefix)}

@@ -48,6 +48,7 @@ def config(file: Gguf) -> dict[str, Any]:
         "attention_bias": "blk.0.attn_output.bias" in file.tensors,
         "mlp_bias": "blk.0.ffn_down.bias" in file.tensors,
         "rope_scaling": _rope_scaling(keys),
+        "partial_rotary_factor": _partial_rotary_factor(keys),
         "torch_dtype": "float32",
     }
     found |= _special_tokens(keys) | make(keys)
@@ -118,6 +119,12 @@ def _rope_scaling(keys: _Keys) -> dict[str, Any] | None:
         "beta_slow": keys.get("rope.scaling.yarn_beta_slow"),
     }
     return {name: value for name, value in scaling.items() if value is not None}
+
+
+def _partial_rotary_factor(keys: _Keys) -> float | None:
+    """What share of a head turns, if not all of it."""
+    turned, whole = keys.get("rope.dimension_count"), keys.head_dim()
+    return turned / whole if type(turned) is int and turned != whole else None
 
 
 def _from_factors(keys: _Keys, factors: Array) -> dict[str, Any] | None:
@@ -211,13 +218,11 @@ def _gemma3(keys: _Keys) -> dict[str, Any]:
 
 
 def _phi3(keys: _Keys) -> dict[str, Any]:
-    turned = keys.get("rope.dimension_count")
     return {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
         "sliding_window": keys.get("attention.sliding_window") or None,
         "original_max_position_embeddings": keys.get("rope.scaling.original_context_length"),
-        "partial_rotary_factor": None if type(turned) is not int else turned / keys.head_dim(),
     }
 
 

@@ -48,8 +48,10 @@ FACTORS = (
 )  # in the config instead
 
 
-def open_gguf(path: Path, dtype: plain.Dtype | None = None, name: str | None = None) -> Checkpoint:
-    """The model in `path`; numbers in blocks become float32 unless `dtype` says otherwise."""
+def open_gguf(
+    path: Path, dtype: plain.Dtype | None = None, *, name: str | None = None, model: str | None = None
+) -> Checkpoint:
+    """The model in `path`, its hub id `model`; numbers in blocks become float32 unless `dtype` is given."""
     file = Gguf.open(path)
     if file.metadata.get("split.count", 1) not in (0, 1):
         raise IntaglioError(f"{path}: is one part of several: join them first, with llama-gguf-split --merge")
@@ -58,16 +60,16 @@ def open_gguf(path: Path, dtype: plain.Dtype | None = None, name: str | None = N
         name or str(path),
         config,
         GgufTensors(file, spec_from_config(config)),
-        files=Lazy(_files(file)),
+        files=Lazy(_files(file, model)),
         identify=lambda: fingerprint(config, hash_files([path]), dtype),
         dtype=dtype,
         gains_whole=True,
     )
 
 
-def _files(file: Gguf) -> dict[str, Callable[[], bytes]]:
+def _files(file: Gguf, model: str | None) -> dict[str, Callable[[], bytes]]:
     """The tokenizer's files, and a card that carries the licence on."""
-    return {**gguf_tokenizer.readers(file), "README.md": lambda: card.of_gguf(file.metadata)}
+    return {**gguf_tokenizer.readers(file), "README.md": lambda: card.of_gguf(file.metadata, model)}
 
 
 class GgufTensors:
