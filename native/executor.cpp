@@ -94,7 +94,8 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       query_span_(limits.max_tokens),
       logits_(static_cast<size_t>(limits.max_sequences) * round_up(limits.vocab, 16)),
       written_(limits.pages, -1),
-      pool_(limits.threads) {
+      pool_(limits.threads, [](void* self, int member, int32_t round) { static_cast<Executor*>(self)->work(member, round); },
+            this) {
   for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(kernels, limits, cache_.layout));
 }
 
@@ -150,7 +151,6 @@ const float* Executor::vector(int32_t id) const {
 template <class T, class... Args>
 void Executor::add(Args&&... args) {
   ops_.push_back(std::make_unique<T>(std::forward<Args>(args)...));
-  units_.assign(ops_.size(), 0);
   counters_ = std::make_unique<Counter[]>(ops_.size());
 }
 
@@ -310,23 +310,47 @@ void Executor::prepare(const Request& r, bool all_rows) {
   step_.split_keys = r.tokens <= kSplitTokens && step_.key_spans > 1 && units < 4 * limits_.threads && limits_.threads > 1;
 }
 
+// Opens every op for the next round. Helpers late from an earlier one may look on: they see another round in `next`.
 void Executor::run() {
+  const auto round = static_cast<uint64_t>(static_cast<uint32_t>(pool_.next_round())) << 32;
   for (size_t i = 0; i < ops_.size(); ++i) {
-    units_[i] = ops_[i]->units(step_);
-    counters_[i].next.store(0, std::memory_order_relaxed);
+    counters_[i].next.store(round | INT32_MAX, std::memory_order_release);
+    counters_[i].units.store(ops_[i]->units(step_), std::memory_order_release);
+    counters_[i].done.store(0, std::memory_order_relaxed);
+    counters_[i].next.store(round, std::memory_order_release);
   }
-  pool_.run([](void* self, int member) { static_cast<Executor*>(self)->work(member); }, this);
+  work(0, pool_.start());
 }
 
-void Executor::work(int member) {
+// A number that grows from op to op and round to round.
+int32_t Executor::stage(int32_t round, size_t op) const {
+  return static_cast<int32_t>(static_cast<uint32_t>(round) * static_cast<uint32_t>(ops_.size()) +
+                              static_cast<uint32_t>(op) + 1);
+}
+
+// A unit nobody has begun, kNone when there is none left, kOver when the round is.
+int32_t Executor::claim(Counter& counter, int32_t round) {
+  uint64_t seen = counter.next.load(std::memory_order_acquire);
+  for (;;) {
+    if (seen >> 32 != static_cast<uint32_t>(round)) return kOver;
+    const auto unit = static_cast<int32_t>(seen & INT32_MAX);
+    if (unit >= counter.units.load(std::memory_order_relaxed)) return kNone;
+    if (counter.next.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) return unit;
+  }
+}
+
+void Executor::work(int member, int32_t round) {
   const Worker& worker = workers_[member];
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if (units_[i] == 0) continue;
-    std::atomic<int32_t>& next = counters_[i].next;
-    for (int32_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units_[i];) {
+    Counter& counter = counters_[i];
+    const int32_t units = counter.units.load(std::memory_order_acquire);
+    if (units == 0) continue;
+    for (int32_t unit; (unit = claim(counter, round)) != kNone;) {
+      if (unit == kOver) return;
       ops_[i]->run(step_, unit, worker);
+      if (counter.done.fetch_add(1, std::memory_order_acq_rel) + 1 == units) publish(progress_, stage(round, i));
     }
-    pool_.barrier();
+    wait_until(progress_, stage(round, i));
   }
 }
 

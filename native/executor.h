@@ -73,9 +73,14 @@ class Executor {
   size_t cache_nbytes() const { return cache_.memory.nbytes(); }
 
  private:
+  // An op's units of one round. `next` holds round << 32 | unit, so that a helper late from an earlier round can
+  // claim nothing; an op is over when all its units are done, whoever did them.
   struct alignas(64) Counter {
-    std::atomic<int32_t> next{0};
+    std::atomic<uint64_t> next{0};
+    std::atomic<int32_t> units{0};
+    std::atomic<int32_t> done{0};
   };
+  static constexpr int32_t kNone = -1, kOver = -2;
 
   Slice slice(Columns columns) const;
   Target target(Columns columns, int32_t round_bits) const;
@@ -90,7 +95,9 @@ class Executor {
   void fill_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0, bool all_rows);
   void cut(int32_t i);
   void run();
-  void work(int member);
+  void work(int member, int32_t round);
+  int32_t claim(Counter& counter, int32_t round);
+  int32_t stage(int32_t round, size_t op) const;
 
   const Kernels* kernels_;
   Limits limits_;
@@ -102,7 +109,7 @@ class Executor {
   std::vector<std::unique_ptr<Rope>> ropes_;
   std::vector<std::unique_ptr<Op>> ops_;
   std::unique_ptr<Counter[]> counters_;
-  std::vector<int32_t> units_;
+  std::atomic<int32_t> progress_{0};  // stage() of the last op that is over
   std::vector<Worker> workers_;
 
   Step step_{};

@@ -5,7 +5,7 @@
 namespace intaglio {
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(80);
+constexpr auto kSpin = std::chrono::microseconds(60);
 constexpr int kPausesBetweenClockReads = 64;
 
 inline void pause() {
@@ -16,11 +16,15 @@ inline void pause() {
 #endif
 }
 
-bool spin(const std::atomic<int>& word, int old) {
+bool reached(int32_t value, int32_t target) {
+  return static_cast<int32_t>(static_cast<uint32_t>(value) - static_cast<uint32_t>(target)) >= 0;
+}
+
+bool spin(const std::atomic<int32_t>& word, int32_t target) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < kPausesBetweenClockReads; ++i) {
-      if (word.load(std::memory_order_acquire) != old) return true;
+      if (reached(word.load(std::memory_order_acquire), target)) return true;
       pause();
     }
   } while (std::chrono::steady_clock::now() < end);
@@ -29,50 +33,39 @@ bool spin(const std::atomic<int>& word, int old) {
 
 }  // namespace
 
-void wait_change(const std::atomic<int>& word, int old) {
-  if (spin(word, old)) return;
-  while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
+void wait_until(const std::atomic<int32_t>& word, int32_t target) {
+  if (reached(word.load(std::memory_order_acquire), target) || spin(word, target)) return;
+  for (int32_t seen; !reached(seen = word.load(std::memory_order_acquire), target);) word.wait(seen);
 }
 
-void Barrier::wait() {
-  if (members_ == 1) return;
-  const int phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < members_) {
-    wait_change(phase_, phase);
-    return;
-  }
-  arrived_.store(0, std::memory_order_relaxed);
-  phase_.store(phase + 1, std::memory_order_release);
-  phase_.notify_all();
+void publish(std::atomic<int32_t>& word, int32_t value) {
+  word.store(value, std::memory_order_release);
+  word.notify_all();
 }
 
-Pool::Pool(int members) : members_(members), barrier_(members) {
+Pool::Pool(int members, Body body, void* context) : body_(body), context_(context) {
   threads_.reserve(static_cast<size_t>(members - 1));
   for (int member = 1; member < members; ++member) threads_.emplace_back(&Pool::work, this, member);
 }
 
 Pool::~Pool() {
   stop_.store(true, std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
+  publish(round_, next_round());
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Pool::run(Body body, void* context) {
-  body_ = body;
-  context_ = context;
-  round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
-  body(context, 0);
-  barrier_.wait();  // body_ and context_ stay until the last member is done
+int32_t Pool::start() {
+  const int32_t round = next_round();
+  publish(round_, round);
+  return round;
 }
 
 void Pool::work(int member) {
-  for (int round = 0;; ++round) {
-    wait_change(round_, round);
+  for (int32_t done = 0;;) {
+    wait_until(round_, done + 1);
+    done = round_.load(std::memory_order_acquire);  // rounds slept through are over
     if (stop_.load(std::memory_order_relaxed)) return;
-    body_(context_, member);
-    barrier_.wait();
+    body_(context_, member, done);
   }
 }
 

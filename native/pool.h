@@ -1,6 +1,6 @@
-// A fixed crew of threads that run one body together, with barriers between its parts.
-// The calling thread is member 0. Waiting spins briefly, for the parts of a step are microseconds apart,
-// then parks, for a crew without work must cost nothing.
+// Threads that help the calling one through rounds of work. A round does not wait for them: who wakes late finds
+// less to do, or nothing, so a helper that the system runs elsewhere delays nobody. Waiting spins briefly, for the
+// parts of a round are microseconds apart, then parks, for a crew without work must cost nothing.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -9,44 +9,33 @@
 
 namespace intaglio {
 
-// Waits until `word` differs from `old`: spins, then sleeps on the word.
-void wait_change(const std::atomic<int>& word, int old);
+// Waits until `word` has reached `target` (in the order of wrapping counters): spins, then sleeps on the word.
+void wait_until(const std::atomic<int32_t>& word, int32_t target);
 
-class Barrier {
- public:
-  explicit Barrier(int members) : members_(members) {}
-  void wait();
-
- private:
-  const int members_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> phase_{0};
-};
+// Sets `word` and wakes who sleeps on it.
+void publish(std::atomic<int32_t>& word, int32_t value);
 
 class Pool {
  public:
-  using Body = void (*)(void* context, int member);
+  // Called by each helper (members 1, 2, ...) for each round it is awake for, perhaps when that is long over.
+  using Body = void (*)(void* context, int member, int32_t round);
 
-  explicit Pool(int members);
+  Pool(int members, Body body, void* context);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  int members() const { return members_; }
-  // Calls body(context, 0..members-1), one call a thread, and returns when all have returned.
-  void run(Body body, void* context);
-  // Inside a body: no member passes before all have arrived.
-  void barrier() { barrier_.wait(); }
+  // Begins the next round and gives its number.
+  int32_t start();
+  int32_t next_round() const { return round_.load(std::memory_order_relaxed) + 1; }
 
  private:
   void work(int member);
 
-  const int members_;
-  Barrier barrier_;
-  Body body_ = nullptr;
-  void* context_ = nullptr;
-  alignas(64) std::atomic<int> round_{0};
-  alignas(64) std::atomic<bool> stop_{false};
+  const Body body_;
+  void* const context_;
+  alignas(64) std::atomic<int32_t> round_{0};
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
 };
 

@@ -8,7 +8,7 @@ namespace intaglio {
 namespace {
 
 constexpr int kPanel = 256;      // columns made float at a time, a multiple of 8
-constexpr int kMostTokens = 16 * kFloatTokens;  // whose partial sums are kept between panels
+constexpr int kMostTokens = (127 / kFloatTokens + 1) * kFloatTokens;  // whose partial sums are kept between panels
 constexpr int kPairs = 4;  // of tiles sharing a panel of activations
 
 template <int32_t Kind>
@@ -118,18 +118,24 @@ inline const float* float_panel(const Matrix* w, const Tile& tile, int64_t k0, i
   }
 }
 
-// part[t][0..2L) += two panels times T tokens' columns.
-template <int T>
-void float_block(const float* p0, const float* p1, int64_t n, const float* x, int64_t ldx, float* part) {
+// Two tiles' panels, and the two that are wanted after them.
+struct Panels {
+  const float *a, *b, *next_a, *next_b;
+};
+
+// part[t][0..2L) += two panels times T tokens' columns, `kPanel` apart. `Fetch`: read the next panels ahead.
+template <int T, bool Fetch>
+void float_block(const Panels& p, int64_t n, const float* x, float* part) {
   VF sum[T][2];
   const float* token[T];
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) {
     sum[t][0] = loadf(part + t * 2 * L), sum[t][1] = loadf(part + t * 2 * L + L);
-    token[t] = x + t * ldx;
+    token[t] = x + t * kPanel;
   }
   for (int64_t k = 0; k < n; ++k) {
-    const VF a = loadf(p0 + k * L), b = loadf(p1 + k * L);
+    const VF a = loadf(p.a + k * L), b = loadf(p.b + k * L);
+    if (Fetch) prefetch(p.next_a + k * L), prefetch(p.next_b + k * L);
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
       const VF v = setf(token[t][k]);
@@ -141,13 +147,19 @@ void float_block(const float* p0, const float* p1, int64_t n, const float* x, in
   for (int t = 0; t < T; ++t) storef(part + t * 2 * L, sum[t][0]), storef(part + t * 2 * L + L, sum[t][1]);
 }
 
-inline void float_tokens(const float* p0, const float* p1, int64_t n, const float* x, int64_t ldx, int32_t tokens,
-                         float* part) {
-  int32_t t = 0;
-  for (; t + kFloatTokens <= tokens; t += kFloatTokens)
-    float_block<kFloatTokens>(p0, p1, n, x + t * ldx, ldx, part + t * 2 * L);
-  for (; t + 2 <= tokens; t += 2) float_block<2>(p0, p1, n, x + t * ldx, ldx, part + t * 2 * L);
-  if (t < tokens) float_block<1>(p0, p1, n, x + t * ldx, ldx, part + t * 2 * L);
+// As many blocks of T tokens as there are from token `t` on; the very first fetches ahead.
+template <int T>
+int32_t float_blocks(const Panels& p, int64_t n, const float* x, int32_t t, int32_t tokens, float* part) {
+  if (t == 0 && T <= tokens) float_block<T, true>(p, n, x, part), t = T;
+  for (; t + T <= tokens; t += T) float_block<T, false>(p, n, x + t * kPanel, part + t * 2 * L);
+  return t;
+}
+
+inline void float_tokens(const Panels& p, int64_t n, const float* x, int32_t tokens, float* part) {
+  int32_t t = float_blocks<kFloatTokens>(p, n, x, 0, tokens, part);
+  t = float_blocks<4>(p, n, x, t, tokens, part);
+  t = float_blocks<2>(p, n, x, t, tokens, part);
+  float_blocks<1>(p, n, x, t, tokens, part);
 }
 
 // The tokens' columns [k, k + n) side by side: at their own stride, often a power of two, they evict one another.
@@ -167,8 +179,9 @@ inline void float_matrix(const Job& job, const Layout& l, int32_t row, int32_t t
     gather(job.x, token, tokens, k, n, x);
     for (int i = 0; i < pairs; ++i) {
       const Tile t0 = tile_at(job.w, l, row + 2 * i * L), t1 = tile_at(job.w, l, row + (2 * i + 1) * L);
-      const float *p0 = float_panel(job.w, t0, k, n, panel[0]), *p1 = float_panel(job.w, t1, k, n, panel[1]);
-      float_tokens(p0, p1, n, x, kPanel, tokens, part[i]);
+      const float *a = float_panel(job.w, t0, k, n, panel[0]), *b = float_panel(job.w, t1, k, n, panel[1]);
+      const int64_t next = job.w->kind == kF32 ? 2 * l.bytes / int64_t(sizeof(float)) : 0;  // made panels are near
+      float_tokens({a, b, a + next, b + next}, n, x, tokens, part[i]);
     }
   }
   for (int i = 0; i < pairs; ++i)

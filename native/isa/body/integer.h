@@ -313,8 +313,9 @@ inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t
     for (; t + kTokens <= token1; t += kTokens) integer_tokens<kTokens>(job, l, row, t);
     if constexpr (kTokens > 4)
       for (; t + 4 <= token1; t += 4) integer_tokens<4>(job, l, row, t);
-    if (t + 2 <= token1) integer_tokens<2>(job, l, row, t), t += 2;
-    if (t < token1) integer_tokens<1>(job, l, row, t);
+    if (token1 - t == 3) integer_tokens<3>(job, l, row, t);
+    if (token1 - t == 2) integer_tokens<2>(job, l, row, t);
+    if (token1 - t == 1) integer_tokens<1>(job, l, row, t);
   }
 }
 
