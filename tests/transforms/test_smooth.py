@@ -62,3 +62,19 @@ def test_a_dead_channel_stays_finite() -> None:
     w["mlp.down_proj.weight"][:, 9] = 0
     smoothed = SmoothOutput().layer(spec, 0, w, observation(spec, 0, w))
     assert all(tensor.isfinite().all() for tensor in smoothed.values())
+
+
+def test_the_scale_is_the_papers_formula_over_all_that_share_it() -> None:
+    spec, w = layer("llama")
+    seen = observation(spec, 0, w)
+    smoothed = SmoothOutput(alpha=0.2, beta=0.6).layer(spec, 0, w, seen)
+    for role, producer, consumer, shape in (
+        ("o", "self_attn.v_proj.weight", "self_attn.o_proj.weight", (2, 2, 16)),  # kv heads, queries of each
+        ("down", "mlp.up_proj.weight", "mlp.down_proj.weight", (1, 1, 96)),
+    ):
+        x = seen.absmax(f"{role}_in").reshape(shape).amax(1)
+        weight = w[consumer].abs().amax(0).reshape(shape).amax(1)
+        expected = (x**0.2 / weight**0.6).flatten()
+        scale = (w[producer] / smoothed[producer]).mean(1)
+        ratio = scale / expected  # centred by one common factor
+        torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
