@@ -16,13 +16,15 @@ BITS = [4, 8]
     bits=st.sampled_from(BITS),
     offset=st.floats(-1000, 1000, width=32),
     spread=st.floats(0, 100, width=32),
+    tenth=st.integers(0, 8),
     seed=st.integers(0, 1000),
 )
 @settings(deadline=None, max_examples=200)
 def test_error_is_half_a_step_and_float16s_rounding(
-    bits: int, offset: float, spread: float, seed: int
+    bits: int, offset: float, spread: float, tenth: int, seed: int
 ) -> None:
     x = offset + spread * torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
+    x *= 10.0**-tenth
     codec = Affine(bits)
     step = codec.encode(x)["scale"].float()
     largest = x.abs().amax(-1, keepdim=True)
@@ -33,10 +35,10 @@ def test_error_is_half_a_step_and_float16s_rounding(
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 3.14159, -1234.5, 6e4, 1e-3])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 3.14159, -1234.5, 6e4, 6e-4, -1e-5])
 def test_constant_vectors_come_back(bits: int, value: float) -> None:
     x = torch.full((2, 64), value)
-    assert torch.allclose(Affine(bits).roundtrip(x), x, rtol=2.0**-10)
+    assert torch.allclose(Affine(bits).roundtrip(x), x, rtol=2.0**-10, atol=2.0**-25)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -48,7 +50,7 @@ def test_values_of_one_sign_lose_no_range(bits: int) -> None:
 
 
 def test_values_below_float16_are_zeros() -> None:
-    assert bool((Affine(4).roundtrip(torch.full((1, 64), 1e-9)) == 0).all())
+    assert bool((Affine(4).roundtrip(torch.full((1, 64), 1e-9)).abs() <= 1e-8).all())
 
 
 def test_formula_of_the_card() -> None:

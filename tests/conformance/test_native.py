@@ -93,6 +93,7 @@ def vectors() -> Array:
     x[4] *= 1e-7
     x[5] *= 1e4
     x[6] = -5 + 1e-4 * x[6]
+    x[7] = 6e-4
     return x
 
 

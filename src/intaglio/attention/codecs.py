@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
-# The smallest step, as a share of max|x|: keeps the zero point -min/step a finite float16 (at most 2^15)
-_NARROWEST = 2.0**-15
+# The smallest step as a share of max|x|, keeping the zero point -min/step a finite float16 (at most 2^15),
+# and the smallest at all: float16's smallest number
+_NARROWEST, _SMALLEST = 2.0**-15, 2.0**-24
 
 
 class Affine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
@@ -36,11 +37,10 @@ class Affine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         x, highest = x.float(), (1 << self.bits) - 1
         lo, hi = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
         narrowest = torch.maximum(-lo, hi) * _NARROWEST  # max|x|, always >= 0
-        scale = torch.maximum((hi - lo) / highest, narrowest).half()
+        scale = torch.maximum((hi - lo) / highest, narrowest).clamp(min=_SMALLEST).half()
         scale = torch.where(lo.isfinite() & hi.isfinite(), scale, torch.nan)
-        step = torch.where(scale > 0, scale.float(), torch.inf)  # nothing to divide by: zero and codes are 0
-        zero = (-lo / step).half()
-        code = (x / step + zero.float()).round().clamp(0, highest)
+        zero = (-lo / scale.float()).half()
+        code = (x / scale.float() + zero.float()).round().clamp(0, highest)
         return {"code": code.nan_to_num(0).to(torch.uint8), "scale": scale, "zero": zero}
 
     def decode(self, state: dict[str, Tensor]) -> Tensor:
