@@ -128,3 +128,12 @@ def test_inputs_that_were_never_seen_are_rounded_to_nearest() -> None:
 def test_moving_grids_need_natural_order() -> None:
     with pytest.raises(msgspec.ValidationError, match="needs order `natural`"):
         msgspec.yaml.decode(b"{type: obs, grid: moving, order: activation}", type=Solver)
+
+
+def test_the_clip_search_weighs_each_input_by_its_own_cost() -> None:
+    """Independent inputs: nothing compensates, so a column costs its (damped) power, whatever the order."""
+    d = torch.rand(64, generator=torch.Generator().manual_seed(0)) ** 4 + 1e-3
+    w, fmt = weights(16, 64), (Dense(Integer(3, group_size=32)),)
+    damped = Metric(d + 0.05 * d.mean())
+    expected = terms.decode(Greedy().solve(w, fmt, damped, clip=Clip()))
+    assert torch.equal(terms.decode(Obs().solve(w, fmt, Metric(torch.diag(d)), clip=Clip())), expected)
