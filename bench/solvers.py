@@ -2,8 +2,8 @@
 
     python bench/solvers.py [--format '{type: int, bits: 4, group_size: 64}'] [--layers 3,12] [--samples 16]
 
-Real matrices, one for each input of a layer, and the statistics of what they read in the full-precision model.
-The table is the geometric mean over layers of the lost share of the output's power, in percent.
+Real matrices, one for each input of a layer, and the statistics of what they read in full precision. The table
+is the geometric mean over layers of the lost share of the output's power, in percent.
 """
 
 from __future__ import annotations
