@@ -2,7 +2,7 @@
 
     python bench/solvers.py [--format '{type: int, bits: 4, group_size: 64}'] [--layers 3,12] [--samples 16]
 
-Real matrices, one for each input of a layer, and the statistics of what they read in full precision. The table
+Real matrices, one for each input of a layer, and the statistics of what they read in full precision. Shown
 is the geometric mean over layers of the lost share of the output's power, in percent.
 """
 
