@@ -35,9 +35,9 @@ class Rotate(
     `head_proj` = diag(gain) R.T after the final norm. SmolLM2-135M in float16: 2 * 576 * 576 * 2 = 1.3 MB
     instead of a second table of 49152 * 576 * 2 = 56.6 MB.
 
-    It must come before transforms that observe: they see the rotated stream. It makes activations easy to round
-    and weights no easier: rounded to nearest they lose more, because the folded gains no longer hold down the
-    large channels of the stream. Use it with 8-bit activations and a solver that knows what the weights read.
+    It must come before transforms that observe: they see the rotated stream. It makes activations easy to
+    round and weights no easier: rounded to nearest they lose more, because the folded gains no longer hold
+    down the large channels of the stream. Use it with 8-bit activations and a solver that knows what is read.
     """
 
     kind: Kind = "hadamard"
