@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from intaglio.engine.executor import Chunk, Executor
 from intaglio.engine.sampling import Sampling
@@ -117,7 +120,7 @@ def test_broken_weights_are_an_error_with_the_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("chosen", "sentence"),
     [
         ({"isa": "sse9"}, "isa is 'sse9'; this build and processor run .*scalar"),
         ({"kv": "fp8"}, "kv is 'fp8', expected one of fp16, int8, int4"),
@@ -129,9 +132,9 @@ def test_broken_weights_are_an_error_with_the_place() -> None:
         ({"pages": -1}, "pages must be in"),
     ],
 )
-def test_an_executor_that_makes_no_sense(settings: dict[str, Any], sentence: str) -> None:
+def test_an_executor_that_makes_no_sense(chosen: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Executor(plain("llama"), **settings)
+        Executor(plain("llama"), **chosen)
 
 
 def test_the_environment_chooses_the_instruction_set_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +167,31 @@ def test_a_closed_executor_refuses_and_says_so() -> None:
     executor.close()
     with pytest.raises(UsageError, match="closed"):
         executor.step([GOOD])
+
+
+INTEGERS = st.one_of(st.integers(-3, 140), st.sampled_from([-(2**31), 2**31 - 1, 2**30]))
+
+
+@given(
+    st.lists(st.tuples(*[INTEGERS] * 6), max_size=5),
+    st.lists(INTEGERS, max_size=20),
+    st.lists(INTEGERS, max_size=8),
+    st.lists(INTEGERS, max_size=8),
+    st.lists(st.floats(width=32), min_size=20, max_size=20),
+)
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_request_reaches_past_the_memory(
+    one: Executor,
+    table: list[tuple[int, ...]],
+    ids: list[int],
+    pages: list[int],
+    history: list[int],
+    numbers: list[float],
+) -> None:
+    """Whatever the arrays hold, the native step runs it or refuses it with a sentence."""
+    chunks = len(table)
+    arrays = [np.array(x, np.int32) for x in (ids, np.reshape(table, (chunks, 6)), pages, history)]
+    floats = np.resize(np.array(numbers, np.float32), (chunks, 4))
+    with contextlib.suppress(ValueError):
+        one._open().step(*arrays, floats, np.zeros(chunks, np.uint64))
+    assert one.step([GOOD])[0] >= 0
