@@ -32,8 +32,8 @@ struct Source {
   const void* codes;
   const float* scale;          // rows x groups; rows x 1 for kW4A8Two, kW8A8, kW4A8
   const uint8_t* zero;         // rows x groups, or null: the middle code 2^(bits-1)
-  const uint8_t* group_scale;  // rows x groups, kW4A8Two only
-};
+  const uint8_t* group_scale;  // rows x groups, kW4A8Two only; times the largest code at most 255
+};  // coded kinds: groups are a multiple of 8 columns, or one a row
 
 // A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned.
 struct Matrix {
@@ -46,7 +46,7 @@ struct Matrix {
 // Activations of `tokens` rows. Either `f` (float kinds) or `q, scale, sums` (int8 kinds) is set.
 // q rows are padded with zeros to a multiple of 64 columns (ldq >= that); the same holds for f (ldf).
 // sums[t, g] is the exact integer sum of q over columns [g*sum_group, (g+1)*sum_group); sum_group divides
-// the matrix's group or equals cols.
+// the matrix's group or equals cols. Codes q lie in -127..127.
 struct Activations {
   const float* f;
   int64_t ldf;
@@ -110,7 +110,8 @@ struct Kernels {
                      int32_t* acc, int64_t ldacc);  // int8 kinds with integer scales (5,6,7): the exact int32 before any float
   void (*row)(const Matrix* w, int32_t r, float* out);  // decode one row (embedding lookup, tests)
 
-  // vectors: `n` columns, one token a call
+  // vectors: `n` columns, one token a call. quantize: scale = max|x| / 127, q = round to even of x / scale; a token with
+  // NaN or infinity gets the scale NaN and codes 0, so that what it feeds is NaN.
   void (*quantize)(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps, float* out);  // weight null: ones
   void (*gate)(const float* g, const float* u, int32_t n, int32_t activation, float* out);  // activation: 0 silu 1 gelu_tanh 2 gelu

@@ -3,81 +3,11 @@
 // The inner loop is integer only; zero points are one correction per group made from the activations' sums, taken
 // before the loop as the start of the accumulators. Loops: tiles, tokens, groups, columns.
 #pragma once
+#include "dots.h"
 #include "output.h"
 
 namespace intaglio {
 namespace {
-
-#define INTAGLIO_UNROLL _Pragma("GCC unroll 16")
-#define INTAGLIO_INLINE inline __attribute__((always_inline))
-
-constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
-constexpr int kAhead = 1024;    // bytes read ahead of a single token's stream
-
-// Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
-struct Streams {
-  const uint8_t* w;
-  int64_t stride;
-  const int8_t* q;
-  int64_t ldq;
-};
-
-// Adds vector v into `low` and `high`, which may be one and the same when additions are quick.
-template <int T, int R>
-INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&low)[R][T], Dots (&high)[R][T]) {
-  INTAGLIO_UNROLL
-  for (int r = 0; r < R; ++r) {
-    const uint8_t* at = s.w + r * s.stride + v * kVector;
-    if (T == 1) prefetch(at + kAhead);
-    const VI codes = loadi(at), a = low_nibbles(codes), b = high_nibbles(codes);
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) {
-      low[r][t] = dot(low[r][t], a, spread4(s.q + t * s.ldq + 8 * v));
-      high[r][t] = dot(high[r][t], b, spread4(s.q + t * s.ldq + 8 * v + 4));
-    }
-  }
-}
-
-template <int T, int R, class V>
-INTAGLIO_INLINE void fill(V (&d)[R][T], V value) {
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) d[i / T][i % T] = value;
-}
-
-template <int T, int R, class Flush>
-INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flush& flush_into) {
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
-}
-
-// Adds the dots of vectors [v, end) into acc through `flush_into(acc, dots, r)`, as often as `Dots` needs emptying.
-// The 8-bit dot takes five cycles: a `Long` run has two chains of them; short ones overlap one another.
-template <bool Long, int T, int R, class Flush>
-INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)[R][T], const Flush& flush_into) {
-  Dots d[R][T];
-  if constexpr (kDotsPerFlush <= 16) {
-    constexpr int64_t kRun = kDotsPerFlush / 2;
-    for (; v + kRun <= end; v += kRun) {
-      fill(d, no_dots());
-      INTAGLIO_UNROLL
-      for (int i = 0; i < kRun; ++i) dot_vector(s, v + i, d, d);
-      flush_all(acc, d, flush_into);
-    }
-    if (v == end) return;
-    fill(d, no_dots());
-    for (; v < end; ++v) dot_vector(s, v, d, d);
-  } else if constexpr (!Long) {
-    fill(d, no_dots());
-    for (; v < end; ++v) dot_vector(s, v, d, d);
-  } else {
-    Dots high[R][T];
-    fill(d, no_dots()), fill(high, no_dots());
-    for (; v < end; ++v) dot_vector(s, v, d, high);
-    INTAGLIO_UNROLL
-    for (int i = 0; i < R * T; ++i) d[i / T][i % T] = addi(d[i / T][i % T], high[i / T][i % T]);
-  }
-  flush_all(acc, d, flush_into);
-}
 
 inline int32_t group_sum(const Activations* x, int64_t token, int64_t g, int32_t group, int32_t cols) {
   const int32_t* sums = x->sums + token * x->lds;
@@ -183,29 +113,6 @@ INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const 
 }
 
 template <int T, int R>
-INTAGLIO_INLINE void dot_vector8(const Streams& s, int64_t v, VI (&acc)[R][T]) {
-  INTAGLIO_UNROLL
-  for (int r = 0; r < R; ++r) {
-    const uint8_t* at = s.w + r * s.stride + v * kVector;
-    if (T == 1) prefetch(at + kAhead);
-    const Codes8 codes = load_codes8(at);
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
-  }
-}
-
-template <int T, int R>
-INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R][T]) {
-  VI odd[R][T];  // a second chain
-  fill(odd, seti(0));
-  int64_t v = 0;
-  for (; v + 2 <= vectors; v += 2) dot_vector8(s, v, acc), dot_vector8(s, v + 1, odd);
-  if (v < vectors) dot_vector8(s, v, acc);
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], odd[i / T][i % T]);
-}
-
-template <int T, int R>
 INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
                               VI (&acc)[R][T]) {
   INTAGLIO_UNROLL
@@ -229,6 +136,10 @@ INTAGLIO_INLINE void integers(const Matrix* w, const Activations* x, const Tile&
   else dot_eight_bit(w, x, tile, stride, token, acc);
 }
 
+inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
+}
+
 // Float scales per group: integers inside a group, one multiply-add of floats after each.
 template <int T, int R>
 INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
@@ -244,14 +155,9 @@ INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Ti
       const int r = i / T, t = i % T;
       const VI a = seti(group_sum(x, token + t, g, w->group, w->cols));
       const VI shifted = subi(part[r][t], muli(load_u8(tile.zeros + r * stride + g * L), a));
-      const float* scale = reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
-      sum[r][t] = fma(loadf(scale + g * L), to_float(shifted), sum[r][t]);
+      sum[r][t] = fma(loadf(tile_scales(tile, stride, r) + g * L), to_float(shifted), sum[r][t]);
     }
   }
-}
-
-inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
-  return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
 }
 
 struct Job {

@@ -1,0 +1,64 @@
+// numpy arrays across the border: types, shapes and sizes are checked here before a pointer is taken.
+#pragma once
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "packed.h"
+
+namespace nb = nanobind;
+
+namespace intaglio {
+
+template <class T>
+using Array1 = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Array2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Bytes2 = Array2<uint8_t>;
+using Floats1 = Array1<float>;
+using Floats2 = Array2<float>;
+
+inline void require(bool ok, const std::string& sentence) {
+  if (!ok) throw std::invalid_argument(sentence);
+}
+
+inline const Kernels* kernels(const std::string& isa) {
+  const Kernels* k = find_kernels(isa.c_str());
+  if (k) return k;
+  const Kernels* list[8];
+  std::string known;
+  for (int32_t i = 0, n = supported_kernels(list, 8); i < n; ++i) known += std::string(i ? ", " : "") + list[i]->name;
+  throw std::invalid_argument("this build and processor run " + known + "; not '" +
+                              (isa.empty() ? "the value of INTAGLIO_ISA" : isa) + "'");
+}
+
+// Moves a vector into a numpy array of the given shape.
+template <class T>
+nb::ndarray<nb::numpy, T> numpy(std::vector<T>&& values, std::initializer_list<size_t> shape) {
+  auto* owned = new std::vector<T>(std::move(values));
+  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T>(owned->data(), shape.size(), shape.begin(), owner);
+}
+
+inline int32_t dim32(size_t n) {
+  require(n <= size_t(INT32_MAX), "a dimension may be at most 2^31 - 1");
+  return int32_t(n);
+}
+
+template <class A>
+void check_table(const std::optional<A>& table, int64_t rows, int64_t columns, const char* name) {
+  if (!table) return;
+  require(int64_t(table->shape(0)) == rows && int64_t(table->shape(1)) == columns,
+          std::string(name) + " must have shape (" + std::to_string(rows) + ", " + std::to_string(columns) + "), got (" +
+              std::to_string(table->shape(0)) + ", " + std::to_string(table->shape(1)) + ")");
+}
+
+inline int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }
+
+}  // namespace intaglio

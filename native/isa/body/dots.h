@@ -1,0 +1,104 @@
+// Sums of products of codes and int8 activations: blocks of R tiles by T tokens in registers, columns streaming by.
+// A vector of codes is unpacked once for T tokens. Weights and keys of coded pages lie alike and both come here.
+#pragma once
+#include "layout.h"
+
+namespace intaglio {
+namespace {
+
+#define INTAGLIO_UNROLL _Pragma("GCC unroll 16")
+#define INTAGLIO_INLINE inline __attribute__((always_inline))
+
+constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
+constexpr int kAhead = 1024;    // bytes read ahead of a single token's stream
+
+// Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
+struct Streams {
+  const uint8_t* w;
+  int64_t stride;
+  const int8_t* q;
+  int64_t ldq;
+};
+
+// Adds vector v into `low` and `high`, which may be one and the same when additions are quick.
+template <int T, int R>
+INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&low)[R][T], Dots (&high)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* at = s.w + r * s.stride + v * kVector;
+    if (T == 1) prefetch(at + kAhead);
+    const VI codes = loadi(at), a = low_nibbles(codes), b = high_nibbles(codes);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      low[r][t] = dot(low[r][t], a, spread4(s.q + t * s.ldq + 8 * v));
+      high[r][t] = dot(high[r][t], b, spread4(s.q + t * s.ldq + 8 * v + 4));
+    }
+  }
+}
+
+template <int T, int R, class V>
+INTAGLIO_INLINE void fill(V (&d)[R][T], V value) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) d[i / T][i % T] = value;
+}
+
+template <int T, int R, class Flush>
+INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flush& flush_into) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
+}
+
+// Adds the dots of vectors [v, end) into acc through `flush_into(acc, dots, r)`, as often as `Dots` needs emptying.
+// The 8-bit dot takes five cycles: a `Long` run has two chains of them; short ones overlap one another.
+template <bool Long, int T, int R, class Flush>
+INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)[R][T], const Flush& flush_into) {
+  Dots d[R][T];
+  if constexpr (kDotsPerFlush <= 16) {
+    constexpr int64_t kRun = kDotsPerFlush / 2;
+    for (; v + kRun <= end; v += kRun) {
+      fill(d, no_dots());
+      INTAGLIO_UNROLL
+      for (int i = 0; i < kRun; ++i) dot_vector(s, v + i, d, d);
+      flush_all(acc, d, flush_into);
+    }
+    if (v == end) return;
+    fill(d, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, d);
+  } else if constexpr (!Long) {
+    fill(d, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, d);
+  } else {
+    Dots high[R][T];
+    fill(d, no_dots()), fill(high, no_dots());
+    for (; v < end; ++v) dot_vector(s, v, d, high);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) d[i / T][i % T] = addi(d[i / T][i % T], high[i / T][i % T]);
+  }
+  flush_all(acc, d, flush_into);
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_vector8(const Streams& s, int64_t v, VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* at = s.w + r * s.stride + v * kVector;
+    if (T == 1) prefetch(at + kAhead);
+    const Codes8 codes = load_codes8(at);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
+  }
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R][T]) {
+  VI odd[R][T];  // a second chain
+  fill(odd, seti(0));
+  int64_t v = 0;
+  for (; v + 2 <= vectors; v += 2) dot_vector8(s, v, acc), dot_vector8(s, v + 1, odd);
+  if (v < vectors) dot_vector8(s, v, acc);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], odd[i / T][i % T]);
+}
+
+}  // namespace
+}  // namespace intaglio
