@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -34,3 +37,15 @@ def damage(draw: st.DrawFn, size: int, header: int) -> Damage:
         return Damage(at, 8, number.to_bytes(8, "little"))
     put = draw(st.binary(min_size=1, max_size=9))
     return Damage(at, len(put) if kind == "overwrite" else 0, put)
+
+
+@contextmanager
+def little_memory(most: int = 8 << 20) -> Iterator[None]:
+    """Fails if more than `most` bytes are allocated at a time, by Python or numpy."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= most, f"{peak} bytes were allocated"

@@ -362,7 +362,7 @@ def raw(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_behind_fitting_sums_is_refused_or_harmless(
     data: st.DataObject, whole: Path, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from intaglio.models import gguf_blocks, open_checkpoint
 from intaglio.models.gguf import Gguf
 from intaglio.models.transformer import forward
 from tests.models.gguf_files import Q, write_gguf
-from tests.models.hostile import damage
+from tests.models.hostile import damage, little_memory
 from tests.models.tiny import tiny, tokens
 
 BLOCKS = {
@@ -175,6 +176,16 @@ def test_lies_are_named(old: bytes, new: bytes, sentence: str, tmp_path: Path) -
         Gguf.open(path)
 
 
+@pytest.mark.parametrize("number", [2**16, 2**32, 2**40, 2**63, 2**64 - 1])
+def test_absurd_numbers_allocate_nothing(number: int, tmp_path: Path) -> None:
+    path = build(tmp_path / "m.gguf", kind=Q.Q8_0)
+    raw = path.read_bytes()
+    for at in range(8, 400):
+        path.write_bytes(raw[:at] + number.to_bytes(8, "little") + raw[at + 8 :])
+        with little_memory(), suppress(IntaglioError):
+            Gguf.open(path)
+
+
 def test_the_same_tensor_twice_is_refused(tmp_path: Path) -> None:
     path = build(tmp_path / "m.gguf")
     path.write_bytes(path.read_bytes().replace(b"llama.block_count", b"general.architec", 1))
@@ -217,7 +228,7 @@ def test_a_type_that_is_not_read_is_named(tmp_path: Path) -> None:
         Gguf.open(path)
 
 
-@settings(max_examples=300, deadline=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_refused_or_harmless(data: st.DataObject, tmp_path: Path) -> None:
     content = build(tmp_path / "m.gguf", kind=Q.Q8_0).read_bytes()
@@ -231,7 +242,7 @@ def test_damage_is_refused_or_harmless(data: st.DataObject, tmp_path: Path) -> N
         assert str(path) in str(error)  # noqa: PT017
 
 
-@settings(max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_model_is_refused_or_harmless(data: st.DataObject, tmp_path: Path) -> None:
     source = tmp_path / "m.gguf"

@@ -18,7 +18,7 @@ from intaglio.errors import IntaglioError
 from intaglio.models.safetensors import DTYPES, MAX_HEADER, Safetensors
 from intaglio.models.safetensors_writer import ShardWriter, write
 from intaglio.models.shards import INDEX, Shards
-from tests.models.hostile import damage
+from tests.models.hostile import damage, little_memory
 
 SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 7, 17]), max_size=3).map(tuple)
 ARRAYS = st.builds(
@@ -28,7 +28,7 @@ ARRAYS = st.builds(
     st.integers(0, 99),
 )
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__" and "\0" not in name)
-FILE_FIXTURE = {"deadline": 1000, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+FILE_FIXTURE = {"deadline": 10_000, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
 def content(header: Any, data: bytes = b"") -> bytes:
@@ -42,7 +42,7 @@ def entry(shape: list[Any], begin: int, end: int, dtype: str = "F32") -> dict[st
 
 def refused(path: Path, raw: bytes) -> str:
     path.write_bytes(raw)
-    with pytest.raises(IntaglioError) as caught:
+    with little_memory(), pytest.raises(IntaglioError) as caught:
         Safetensors.open(path)
     assert str(path) in str(caught.value)
     return str(caught.value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from intaglio.errors import IntaglioError, UsageError
@@ -35,14 +37,16 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     check_free(path, force=force)
     with _readable_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         try:
-            yield temporary
-            _permit(temporary, 0o777)
-            for file in temporary.iterdir():
-                _sync(file)
-            _sync(temporary)
-            _put(temporary, path)
+            with _held(temporary):
+                yield temporary
+                _permit(temporary, 0o777)
+                for file in temporary.iterdir():
+                    _sync(file)
+                _sync(temporary)
+                _put(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         _sync(path.parent)
@@ -55,6 +59,32 @@ def check_free(path: Path, *, force: bool) -> None:
             raise UsageError(f"{path} exists and is not empty: choose another output, or --force")
     elif path.exists():
         raise UsageError(f"{path} exists and is a file: choose another output")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed runs left beside `path`; what a running one holds stays."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        with suppress(NotADirectoryError, FileNotFoundError), _held(left) as ours:
+            if ours:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[bool]:
+    """Whether we got the directory's lock, which the system takes back from a process that dies."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another has it, or the file system has no locks: then nothing is ever swept
+        return False
+    return True
 
 
 def _put(temporary: Path, path: Path) -> None:
