@@ -84,12 +84,16 @@ def test_a_transform_that_is_refused_or_off_is_reported(tmp_path: Path) -> None:
     assert "left out rotate: " in report.summary()
 
 
-def test_a_matrix_without_a_rule_stays_as_it_was(model: Path, tmp_path: Path) -> None:
-    report = run(model, tmp_path / "out", "rtn-w4", "weights.0.match=[down]", "weights.0.layers='1-2'")
+@pytest.mark.parametrize(("rest", "dtype"), [("null", np.float32), ("float16", np.float16)])
+def test_a_matrix_without_a_rule_stays_as_it_was(model: Path, tmp_path: Path, rest: str, dtype: type) -> None:
+    changes = ("weights.0.match=[down]", "weights.0.layers='1-2'", f"rest={rest}")
+    report = run(model, tmp_path / "out", "rtn-w4", *changes)
     assert str(report.coverage).startswith("2/2 linears")
-    original, coded = open_checkpoint(model), open_checkpoint(tmp_path / "out")
-    name = "model.layers.1.self_attn.q_proj"
-    assert np.array_equal(original.linears[name].state["0.value"], coded.linears[name].state["0.value"])
+    original, coded = open_checkpoint(model).linears, open_checkpoint(tmp_path / "out").linears
+    for name in ("model.layers.1.self_attn.q_proj", "model.layers.0.mlp.down_proj", "model.embed_tokens"):
+        found = coded[name].state["0.value"]
+        assert found.dtype == dtype
+        assert np.array_equal(original[name].state["0.value"].astype(dtype), found)
 
 
 def test_embedding_and_head_can_be_coded(model: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from intaglio.attention import Codec
+from intaglio.formats import Floating
 from intaglio.formats.arrays import to_numpy
 from intaglio.models import roles, transformer
 from intaglio.models.observe import Observation
@@ -14,7 +15,7 @@ from intaglio.models.reference import by_point, rounding
 from intaglio.models.spec import ModelSpec
 from intaglio.recipe import Rule
 from intaglio.solvers import Greedy
-from intaglio.terms import Coded, Metric, decode
+from intaglio.terms import Coded, Dense, Metric, decode
 from intaglio.transforms import Transform
 from intaglio.types import Array
 
@@ -32,6 +33,7 @@ class Coding:
     rules: Mapping[str, Rule]  # by the full name of a matrix
     cache: Codec | None
     quantized: bool  # whether a block reads what the coded blocks before it put out
+    rest: Floating | None  # what float32 matrices without a rule are stored in
 
     @property
     def observes(self) -> bool:
@@ -65,7 +67,7 @@ def code(
 ) -> Block:
     """Every matrix by its rule, under the metric of what it reads; one without a rule keeps its format."""
     names = {role: roles.site(layer, role) for role in roles.LINEARS}
-    rules = {role: coding.rules.get(name) or untouched(sources[name]) for role, name in names.items()}
+    rules = {role: coding.rules.get(name) or untouched(coding, sources[name]) for role, name in names.items()}
     needed = [p for p, members in roles.INPUTS.items() if any(needs_metric(rules[role]) for role in members)]
     observation = Observation(coding.spec, layer, w, batches)
     linears = {}
@@ -102,9 +104,10 @@ def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
     )
 
 
-def untouched(source: Coded) -> Rule:
-    """The rule of a matrix that no rule matches: the numbers it came in."""
-    return Rule(terms=source.terms)
+def untouched(coding: Coding, source: Coded) -> Rule:
+    """The rule of a matrix that no rule matches: the numbers it came in, or narrower ones."""
+    wide = source.terms == (Dense(Floating("float32")),)
+    return Rule(terms=(Dense(coding.rest),) if wide and coding.rest else source.terms)
 
 
 def advanced(

@@ -10,7 +10,7 @@ from intaglio.formats.arrays import to_numpy
 from intaglio.models import transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Rule
-from intaglio.terms import Coded, Dense, Metric
+from intaglio.terms import Dense, Metric
 
 if TYPE_CHECKING:
     from intaglio.models.transformer import Weights
@@ -26,20 +26,21 @@ def transformed(coding: Coding, w: Weights) -> Weights:
 
 
 def code(coding: Coding, checkpoint: Checkpoint) -> Block:
-    """What a rule codes or a transform changed; matrices under the identity metric."""
+    """What a rule codes, a transform changed, or is stored narrower; matrices under the identity metric."""
     before = transformer.outer_weights(checkpoint)
     w = transformed(coding, before)
-    changed = [
-        key.removesuffix(".weight") for key in w if key.endswith(".weight") and w[key] is not before.get(key)
-    ]
-    names = dict.fromkeys([*(name for name in coding.rules if f"{name}.weight" in w), *changed])
-    linears = {name: _coded(coding, checkpoint, w, name) for name in names if w[f"{name}.weight"].ndim == 2}
-    vectors = {name: to_numpy(w[f"{name}.weight"]) for name in names if name not in linears}
-    return Block(linears, vectors)
+    names = [key.removesuffix(".weight") for key in w if key.endswith(".weight")]
+    changed = {name for name in names if w[f"{name}.weight"] is not before.get(f"{name}.weight")}
+    matrices = {name: _rule(coding, checkpoint, name) for name in names if w[f"{name}.weight"].ndim == 2}
+    linears = {
+        name: solve(rule, w, name, Metric(), name)
+        for name, rule in matrices.items()
+        if name in changed or rule.terms != checkpoint.linears[name].terms
+    }
+    return Block(linears, {name: to_numpy(w[f"{name}.weight"]) for name in sorted(changed - matrices.keys())})
 
 
-def _coded(coding: Coding, checkpoint: Checkpoint, w: Weights, name: str) -> Coded:
-    rule = coding.rules.get(name)
-    if rule is None:
-        rule = untouched(checkpoint.linears[name]) if name in checkpoint.linears else ADDED
-    return solve(rule, w, name, Metric(), name)
+def _rule(coding: Coding, checkpoint: Checkpoint, name: str) -> Rule:
+    if rule := coding.rules.get(name):
+        return rule
+    return untouched(coding, checkpoint.linears[name]) if name in checkpoint.linears else ADDED

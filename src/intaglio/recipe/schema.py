@@ -77,6 +77,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     summary: str
     transforms: tuple[Transform, ...] = ()
     weights: Annotated[tuple[Rule, ...], Meta(min_length=1)]
+    rest: Literal["float16", "bfloat16"] | None = (
+        "float16"  # of what no rule codes: float32 is stored so; None: as is
+    )
     cache: Codec | None = None
     calibration: Calibration = Calibration()
     propagate: Literal["original", "quantized"] = "quantized"  # what the blocks before hand to a block
