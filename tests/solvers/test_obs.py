@@ -90,9 +90,15 @@ def test_the_block_is_only_a_matter_of_speed(block: int) -> None:
 @pytest.mark.parametrize("block", [8, 20, 200])
 def test_moving_grids_are_fitted_to_up_to_date_weights(block: int) -> None:
     w, h = weights(16, 100), correlated(100)
-    solver = Obs(block=block, order="natural", grid="moving")
-    whole = error(Obs(block=4096, order="natural", grid="moving"), w, h, Integer(4, group_size=20))
-    assert error(solver, w, h, Integer(4, group_size=20)) == pytest.approx(whole, rel=0.02)
+    whole, blocked = (
+        Obs(block=size, order="natural", grid="moving").solve(
+            w, (Dense(Integer(4, group_size=20)),), Metric(h)
+        )
+        for size in (4096, block)
+    )
+    assert (
+        whole.state["0.scale"] == blocked.state["0.scale"]
+    ).mean() > 0.95  # but for float32's order of sums
 
 
 def test_inverse_factor() -> None:

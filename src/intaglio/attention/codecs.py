@@ -33,12 +33,11 @@ class Affine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     bits: Literal[4, 8] = 4
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
-        """Code, scale and zero of each vector. A vector with a non-finite value gets the scale NaN."""
+        """Code, scale and zero of each vector. A vector with a non-finite value decodes to NaN."""
         x, highest = x.float(), (1 << self.bits) - 1
         lo, hi = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
         narrowest = torch.maximum(-lo, hi) * _NARROWEST  # max|x|, always >= 0
         scale = torch.maximum((hi - lo) / highest, narrowest).clamp(min=_SMALLEST).half()
-        scale = torch.where(lo.isfinite() & hi.isfinite(), scale, torch.nan)
         zero = (-lo / scale.float()).half()
         code = (x / scale.float() + zero.float()).round().clamp(0, highest)
         return {"code": code.nan_to_num(0).to(torch.uint8), "scale": scale, "zero": zero}
