@@ -125,12 +125,14 @@ std::vector<double> seconds(const PackedMatrix& w, Floats2 x, int repeats) {
   return times;
 }
 
-// The exact integers of given codes q, before any float.
-nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t> q) {
+// The exact integers of given codes q, before any float; q is summed over `sum_group` columns (0: the matrix's group).
+nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t> q, int sum_group) {
   require(w.m.kind >= kW8A8 && w.m.kind != kW4A8Group, "this kind has no integer accumulator");
   require(q.shape(1) == size_t(w.m.cols), "q must have " + std::to_string(w.m.cols) + " columns");
   const size_t n = q.shape(0), cols = q.shape(1), ld = size_t(padded(int64_t(cols)));
-  const size_t groups = (cols + size_t(w.m.group) - 1) / size_t(w.m.group), rows = size_t(w.m.rows);
+  if (sum_group == 0) sum_group = w.m.group;
+  require(sum_group > 0 && w.m.group % sum_group == 0, "sum_group must divide the matrix's group");
+  const size_t groups = (cols + size_t(sum_group) - 1) / size_t(sum_group), rows = size_t(w.m.rows);
   Inputs in;
   in.q.resize(n * ld), in.sums.resize(n * groups), in.scale.resize(n);
   for (size_t t = 0; t < n; ++t)
@@ -138,9 +140,9 @@ nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t>
       const int8_t v = q.data()[t * cols + i];
       require(v != -128, "activation codes lie in -127..127");
       in.q[t * ld + i] = v;
-      in.sums[t * groups + i / size_t(w.m.group)] += v;
+      in.sums[t * groups + i / size_t(sum_group)] += v;
     }
-  set_pointers(in, int64_t(cols), w.m.group);
+  set_pointers(in, int64_t(cols), sum_group);
   std::vector<int32_t> acc(n * rows);
   w.k->accumulate(&w.m, &in.a, 0, dim32(n), 0, w.m.rows, acc.data(), int64_t(rows));
   return numpy(std::move(acc), {n, rows});
@@ -170,7 +172,8 @@ void bind_matrix(nb::module_& m) {
            nb::arg("threads") = 1)
       .def("linear", linear, nb::arg("x"), nb::arg("bias") = nb::none(), nb::arg("alpha") = 1.0f,
            nb::arg("onto") = nb::none(), "y (tokens, rows) = [onto +] alpha * (W x + bias), float32")
-      .def("accumulate", accumulate, nb::arg("q"), "The exact int32 of W's integers times q (tokens, cols) int8")
+      .def("accumulate", accumulate, nb::arg("q"), nb::arg("sum_group") = 0,
+           "The exact int32 of W's integers times q (tokens, cols) int8")
       .def("seconds", seconds, nb::arg("x"), nb::arg("repeats"), "Times of `linear` alone, for benchmarks")
       .def("row", row, nb::arg("row"), "One row of W, float32")
       .def_prop_ro("kind", [](const PackedMatrix& w) { return w.m.kind; })

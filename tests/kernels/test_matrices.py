@@ -71,6 +71,19 @@ def test_lowest_eight_bit_code(isa: str, sign: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", INTEGER)
+@pytest.mark.parametrize("cols", [576, 520])
+def test_sums_may_be_finer_than_groups(isa: str, kind: int, cols: int) -> None:
+    """A buffer of activations serves matrices of several group sizes."""
+    rng = np.random.default_rng(0)
+    m = sample(kind, 20, cols, rng, group=192)
+    q = rng.integers(-127, 128, (5, cols)).astype(np.int8)
+    for sum_group in (8, 1 if kind == cpu.W4A8_TWO else 4):
+        found = m.packed(isa).accumulate(q, sum_group=sum_group)
+        assert np.array_equal(found, q.astype(np.int64) @ m.levels.T)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("group", [256, 264, 1000])
 def test_zeros_of_large_groups(isa: str, group: int) -> None:
     """Sums of more than 256 columns leave 16 bits."""
