@@ -345,6 +345,21 @@ def test_interrupted_ends_with_130(model: str) -> None:
     assert err == ""
 
 
+def test_ctrl_c_stops_the_answer_and_not_the_program(model: str) -> None:
+    with start("chat", model, "-n", "200", "--seed", "4", "--stop", "@@@@") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        process.stdout.read(1)  # the answer has begun
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().endswith(" stopped\n")
+        _, err = process.communicate("and again\n/exit\n", timeout=60)
+    assert process.returncode == 0
+    assert "answer" in err
+
+
 def test_our_own_mistakes_are_short_unless_debugged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

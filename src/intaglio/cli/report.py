@@ -43,7 +43,18 @@ def show(result: Result) -> None:
     table(headers, rows, right=range(1, len(headers)))
     if result.per_layer:
         _layers(result)
+    for one in (base, result):
+        if one is not None and one.runtime == "transformers" and one.bits_per_weight < 16:
+            _decoded(one)
     note(f"{result.windows} windows of {result.seq_len} tokens of {result.text}, {result.threads} threads")
+
+
+def _decoded(result: Result) -> None:
+    """A model that comes with few bits (GGUF) is not smaller than its compressed form by being better."""
+    note(
+        f"{result.model} comes in {number(result.bits_per_weight)} bits per weight and was measured decoded to"
+        f" {result.dtype}; its float16 form would take {size(2 * result.parameters)}"
+    )
 
 
 def _line(name: str, result: Result) -> list[str] | None:

@@ -144,6 +144,7 @@ def _result(subject: Subject, perplexity: float, original: int, setting: Setting
         perplexity=perplexity,
         bits_per_weight=scheme.bits_per_weight(checkpoint, original),
         bytes=checkpoint.nbytes,
+        parameters=original,
         text=sample.name,
         text_sha256=sample.sha256,
         windows=len(sample.windows),

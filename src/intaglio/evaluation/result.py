@@ -24,7 +24,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     kl_max: float | None = None
     top1_agreement: float | None = None
     bits_per_weight: float
-    bytes: int
+    bytes: int  # of the weights as stored
+    parameters: int  # of the original
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
     peak_rss_bytes: int

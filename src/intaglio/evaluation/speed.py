@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 
@@ -15,16 +16,17 @@ import msgspec
 
 from intaglio.errors import IntaglioError
 from intaglio.evaluation.energy import Meter
-from intaglio.evaluation.runtime import Name, Runtime, open_runtime
+from intaglio.evaluation.runtime import Name, Runtime, Seconds, open_runtime
 from intaglio.models import open_checkpoint
 
 REPEATS = 3
 DECODE = 32  # tokens of a timed answer
 WARM = 4  # of an untimed one before
+PATIENCE = 60.0  # seconds
 
 
 class Job(msgspec.Struct, frozen=True):
-    """`prompt` is prefilled, then DECODE tokens follow; REPEATS times."""
+    """`prompt` is prefilled, then DECODE tokens follow; REPEATS times, or fewer when that is slow."""
 
     model: str
     runtime: Name
@@ -57,10 +59,18 @@ def run(job: Job) -> Speed:
     context = len(job.prompt) + DECODE + 1
     runtime = open_runtime(open_checkpoint(job.model), job.runtime, job.threads, context)
     runtime.time(job.prompt, WARM)
-    runs = [runtime.time(job.prompt, DECODE) for _ in range(REPEATS)]
+    runs = _repeated(runtime, job.prompt)
     prefill = len(job.prompt) / median(run.prefill for run in runs)
     decode = 1 / median(second for run in runs for second in run.decode)
     return Speed(prefill, decode, peak_rss(), _joules_per_token(runtime, job.prompt))
+
+
+def _repeated(runtime: Runtime, prompt: list[int]) -> list[Seconds]:
+    """REPEATS runs, fewer of a model so slow that they would take longer than PATIENCE."""
+    started, runs = time.monotonic(), [runtime.time(prompt, DECODE)]
+    while len(runs) < REPEATS and time.monotonic() - started < PATIENCE * len(runs) / (len(runs) + 1):
+        runs.append(runtime.time(prompt, DECODE))
+    return runs
 
 
 def _joules_per_token(runtime: Runtime, prompt: list[int]) -> float | None:
