@@ -129,6 +129,27 @@ def test_an_unknown_task_is_one_sentence(model: Path, tasks: Path, environment: 
 
 
 @pytest.mark.filterwarnings("default")
+def test_what_sequences_share_is_computed_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from intaglio.evaluation.harness import Prefix
+
+    executor = LLM(model, threads=1).executor
+    rng = np.random.default_rng(0)
+    context = rng.integers(3, tiny_llm.VOCAB, 130).tolist()
+    sequences = [[*context, *rng.integers(3, tiny_llm.VOCAB, n).tolist()] for n in (3, 70, 0, 1)] + [
+        context[:5]
+    ]
+    whole = [executor.logits(sequence) for sequence in sequences]
+    lengths: list[int] = []
+    extend = executor.extend
+    monkeypatch.setattr(executor, "extend", lambda t, *rest: lengths.append(len(t)) or extend(t, *rest))
+    with Prefix(executor) as prefix:
+        for sequence, expected in zip(sequences, whole, strict=True):
+            np.testing.assert_allclose(prefix.logits(sequence, 2), expected[-2:], rtol=1e-4, atol=1e-4)
+    assert lengths == [133, 70, 2, 2, 2]
+    assert executor.pool.available == executor.pool.count
+
+
+@pytest.mark.filterwarnings("default")
 def test_requests_are_answered_in_their_order_and_truncated_on_the_left(model: Path) -> None:
     from lm_eval.api.instance import Instance
 
@@ -143,7 +164,8 @@ def test_requests_are_answered_in_their_order_and_truncated_on_the_left(model: P
     pairs = [("ab", "c"), (long, "yz"), ("ab", "d"), ("", "abc"), ("ab", "cd")]
     together = lm.loglikelihood(ask("loglikelihood", *pairs), disable_tqdm=True)
     alone = [lm.loglikelihood(ask("loglikelihood", pair), disable_tqdm=True)[0] for pair in pairs]
-    assert together == alone
+    assert [value for value, _ in together] == pytest.approx([value for value, _ in alone], rel=1e-5)
+    assert [greedy for _, greedy in together] == [greedy for _, greedy in alone]
     tokens = np.array(lm.tok_encode(long + "yz")[-65:])
     expected = -nll(lm.llm.executor.logits(tokens[:-1])[-2:], tokens[-2:]).sum()
     assert together[1][0] == pytest.approx(expected)

@@ -50,10 +50,10 @@ def show(result: Result) -> None:
 
 
 def _decoded(result: Result) -> None:
-    """A model that comes with few bits (GGUF) is not smaller than its compressed form by being better."""
+    """Says that the numbers are those of the decoded model, where the file has few bits (GGUF)."""
     note(
-        f"{result.model} comes in {number(result.bits_per_weight)} bits per weight and was measured decoded to"
-        f" {result.dtype}; its float16 form would take {size(2 * result.parameters)}"
+        f"{result.model} comes in {number(result.bits_per_weight)} bits per weight and was measured decoded"
+        f" to {result.dtype}; its float16 form would take {size(2 * result.parameters)}"
     )
 
 

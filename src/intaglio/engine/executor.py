@@ -128,17 +128,22 @@ class Executor:
         ids = np.ascontiguousarray(tokens, np.int32)
         if ids.ndim != 1 or not ids.size:
             raise UsageError(f"logits are asked of a sequence of tokens, got an array of shape {ids.shape}")
-        out = np.empty((ids.size, self.spec.vocab_size), np.float32)
         if ids.size > self.max_context:
             raise UsageError(f"{ids.size} tokens exceed max_context, {self.max_context}")
         pages = self.pool.allocate(pages_for(ids.size))
         try:
-            for start in range(0, ids.size, self.max_tokens):
-                rows = slice(start, min(start + self.max_tokens, ids.size))
-                chunk = Chunk(ids[rows], start, pages)
-                _checked(self._open().score, *_checked(_flatten, [chunk]), out[rows])
+            return self.extend(ids, 0, pages)
         finally:
             self.pool.free(pages)
+
+    def extend(self, tokens: Array | Sequence[int], position: int, pages: Sequence[int]) -> Array:
+        """Score tokens (n,) from `position` on, where `pages` hold what precedes them -> float32 (n, vocab)."""
+        ids = np.ascontiguousarray(tokens, np.int32)
+        out = np.empty((ids.size, self.spec.vocab_size), np.float32)
+        for start in range(0, ids.size, self.max_tokens):
+            rows = slice(start, min(start + self.max_tokens, ids.size))
+            chunk = Chunk(ids[rows], position + start, pages)
+            _checked(self._open().score, *_checked(_flatten, [chunk]), out[rows])
         return out
 
     def read_page(self, page: int, layer: int, head: int, slot: int, is_value: bool) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from intaglio.engine import score
+from intaglio.engine.executor import Executor
 from intaglio.engine.llm import LLM
 from intaglio.engine.output import SamplingParams
+from intaglio.engine.pages import pages_for
 from intaglio.errors import UsageError
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.types import Array
@@ -96,16 +99,15 @@ class IntaglioLM(TemplateLM):  # type: ignore[misc]
     def _score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """Sum of log probabilities of each continuation, and whether greedy decoding gives it.
 
-        Pairs that differ in the last token only (a choice among letters) are one forward pass.
+        In the order of their tokens, so that what neighbours share (a context with its choices, the shots of a
+        task) is computed once.
         """
-        order = sorted(range(len(pairs)), key=lambda i: (*pairs[i][0], *pairs[i][1][:-1]))
         found: dict[int, tuple[float, bool]] = {}
-        last: tuple[list[int], Array] = ([], np.empty(0))
-        for index in order:
-            inputs = [*pairs[index][0], *pairs[index][1][:-1]][-self.max_length :]
-            if inputs != last[0]:
-                last = (inputs, self.llm.executor.logits(inputs))
-            found[index] = _continuation(last[1], pairs[index][1])
+        with Prefix(self.llm.executor) as prefix:
+            for index in sorted(range(len(pairs)), key=lambda i: [*pairs[i][0], *pairs[i][1]]):
+                context, continuation = pairs[index]
+                inputs = [*context, *continuation[:-1]][-self.max_length :]
+                found[index] = _continuation(prefix.logits(inputs, len(continuation)), continuation)
         return [found[index] for index in range(len(pairs))]
 
     def _rolling(self, text: str) -> list[Pair]:
@@ -117,6 +119,32 @@ class IntaglioLM(TemplateLM):  # type: ignore[misc]
     def _left(self, prompt: list[int], params: SamplingParams) -> list[int]:
         """The end of the prompt that leaves room for the answer, as lm-eval truncates."""
         return prompt[-max(self.max_length - params.max_tokens, 1) :]
+
+
+class Prefix:
+    """Scores one sequence after another, keeping the keys and values that it shares with the one before."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._tokens: list[int] = []
+        self._pages: list[int] = []
+
+    def __enter__(self) -> Prefix:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._executor.pool.free(self._pages)
+
+    def logits(self, tokens: list[int], wanted: int) -> Array:
+        """Those after each of the last `wanted` tokens: float32 (wanted, vocab)."""
+        shared = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._tokens, tokens, strict=False))
+        )
+        start = min(shared, len(tokens) - wanted)
+        missing = pages_for(len(tokens)) - len(self._pages)
+        self._pages += self._executor.pool.allocate(max(missing, 0))
+        self._tokens = tokens
+        return self._executor.extend(tokens[start:], start, self._pages)[-wanted:]
 
 
 def find(tasks: Sequence[str], include_path: str | Path | None) -> TaskManager:
@@ -161,9 +189,9 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _continuation(logits: Array, continuation: Sequence[int]) -> tuple[float, bool]:
-    """The last rows of `logits` predict `continuation`."""
-    rows, targets = logits[-len(continuation) :], np.asarray(continuation)
-    return -float(score.nll(rows, targets).sum()), bool((rows.argmax(-1) == targets).all())
+    """`logits` predict `continuation`, row by row."""
+    targets = np.asarray(continuation)
+    return -float(score.nll(logits, targets).sum()), bool((logits.argmax(-1) == targets).all())
 
 
 def _params(settings: Mapping[str, Any]) -> SamplingParams:
