@@ -40,7 +40,7 @@ def finish(scheduler: Scheduler) -> list[int]:
         chunks = scheduler.schedule()
         assert chunks
         assert len({id(chunk.sequence) for chunk in chunks}) == len(chunks)
-        sizes.append(sum(chunk.count for chunk in chunks))
+        sizes.append(sum(chunk.size for chunk in chunks))
         drawn = [token for chunk, token in zip(chunks, engine.step(chunks), strict=True) if chunk.draws]
         for sequence in scheduler.advance(chunks, drawn):
             if sequence.full:
@@ -96,7 +96,7 @@ def test_prompts_are_chunked_while_others_decode() -> None:
     scheduler.advance(chunks, [1])
     scheduler.add(second)
     chunks = scheduler.schedule()
-    assert [(c.sequence, c.count, c.draws) for c in chunks] == [(first, 1, True), (second, 39, False)]
+    assert [(c.sequence, c.size, c.draws) for c in chunks] == [(first, 1, True), (second, 39, False)]
 
 
 def test_what_can_never_fit_is_refused_at_once() -> None:

@@ -137,7 +137,7 @@ class Executor:
             self.pool.free(pages)
 
     def extend(self, tokens: Array | Sequence[int], position: int, pages: Sequence[int]) -> Array:
-        """Score tokens (n,) from `position` on, where `pages` hold what precedes them -> float32 (n, vocab)."""
+        """Score tokens (n,) from `position` on, `pages` hold what precedes them -> float32 (n, vocab)."""
         ids = np.ascontiguousarray(tokens, np.int32)
         out = np.empty((ids.size, self.spec.vocab_size), np.float32)
         for start in range(0, ids.size, self.max_tokens):

@@ -171,7 +171,7 @@ class LLM:
 def _native(chunk: Chunk) -> NativeChunk:
     sequence, start = chunk.sequence, chunk.sequence.computed
     return NativeChunk(
-        tokens=sequence.tokens[start : start + chunk.count],
+        tokens=sequence.tokens[start : start + chunk.size],
         position=start,
         pages=sequence.pages,
         sample=chunk.draws,

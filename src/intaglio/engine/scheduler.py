@@ -18,15 +18,15 @@ from intaglio.errors import IntaglioError
 
 
 class Chunk(NamedTuple):
-    """`count` tokens of `sequence` from its `computed` on."""
+    """`size` tokens of `sequence` from its `computed` on."""
 
     sequence: Sequence
-    count: int
+    size: int
 
     @property
     def draws(self) -> bool:
         """Whether a token follows: the chunk reaches the sequence's end."""
-        return self.count == self.sequence.missing
+        return self.size == self.sequence.missing
 
 
 class Scheduler:
@@ -71,7 +71,7 @@ class Scheduler:
         """After the step: count what was computed, append what was drawn -> the sequences that grew."""
         grown = [chunk.sequence for chunk in chunks if chunk.draws]
         for chunk in chunks:
-            chunk.sequence.computed += chunk.count
+            chunk.sequence.computed += chunk.size
         for sequence, token in zip(grown, drawn, strict=True):
             sequence.tokens.append(token)
         return grown

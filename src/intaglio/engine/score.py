@@ -62,7 +62,8 @@ def top1(base: Array, candidate: Array) -> Array:
 def log_sum_exp(x: Array) -> Array:
     """(n, vocab) -> (n,) float64."""
     top = x.max(axis=-1, keepdims=True)
-    return np.log(np.exp(x - top).sum(-1, dtype=np.float64)) + top[:, 0].astype(np.float64)
+    out: Array = np.log(np.exp(x - top).sum(-1, dtype=np.float64)) + top[:, 0].astype(np.float64)
+    return out
 
 
 def _blocks(n: int) -> Iterator[slice]:

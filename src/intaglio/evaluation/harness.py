@@ -99,8 +99,8 @@ class IntaglioLM(TemplateLM):  # type: ignore[misc]
     def _score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """Sum of log probabilities of each continuation, and whether greedy decoding gives it.
 
-        In the order of their tokens, so that what neighbours share (a context with its choices, the shots of a
-        task) is computed once.
+        In the order of their tokens, so that what neighbours share (a context, the shots of a task) is
+        computed once.
         """
         found: dict[int, tuple[float, bool]] = {}
         with Prefix(self.llm.executor) as prefix:
