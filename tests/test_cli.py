@@ -360,6 +360,24 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(model: str) -> None:
     assert "answer" in err
 
 
+@pytest.mark.parametrize("verb", [["generate", "x", "-n", "2", "-q"], ["inspect"], ["explain"]])
+def test_running_needs_neither_torch_nor_transformers(artifact: str, verb: list[str]) -> None:
+    args = [verb[0], artifact, *verb[1:]]
+    code = f"from intaglio.cli import app\ntry: app.main({args!r})\nexcept SystemExit as e: assert not e.code"
+    assert not imported(code) & {"torch", "transformers", "safetensors", "scipy"}
+
+
+def test_bytes_that_are_no_text_are_an_error_and_poor_terminals_none(model: str) -> None:
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "intaglio", "generate", model, "-n", "12", "--ignore-eos", "-q"]
+    done = subprocess.run([*command, "-"], input=b"abc\xff\xfe", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"error: the prompt is not valid Unicode at character 3\n"
+    done = subprocess.run([*command, "x"], env=plain, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+
+
 def test_our_own_mistakes_are_short_unless_debugged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
@@ -114,4 +115,8 @@ def report_unexpected(kind: type[BaseException], error: BaseException, trace: Tr
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
     sys.excepthook = report_unexpected
+    # bytes that are no text become an error of the prompt, characters that a terminal lacks a question mark
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
     typer.main.get_command(app).main(None if args is None else list(args), prog_name="intaglio")

@@ -73,7 +73,7 @@ class Conversation:
         """Stream the answer to one line; what was said when Ctrl-C came is kept."""
         self.messages.append({"role": "user", "content": line})
         try:
-            request = self.llm.submit(self._fit(), self.params)
+            request = self.llm.submit(self._fit(), self.params)  # refuses what has no room
         except IntaglioError as error:
             self.messages.pop()
             note(f"error: {error}")

@@ -113,7 +113,7 @@ class LLM:
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation in the model's chat template, ready for the answer."""
-        return self.tokenizer.encode(self.tokenizer.chat(messages), special=False)
+        return self._encode(self.tokenizer.chat(messages), special=False)
 
     def submit(self, prompt: Prompt, params: SamplingParams) -> Request:
         """Queue one prompt; `step` brings it forward."""
@@ -148,12 +148,12 @@ class LLM:
         if self._requests.pop(request.sequence, None):
             self.scheduler.remove(request.sequence)
 
-    def _encode(self, prompt: str) -> list[int]:
+    def _encode(self, prompt: str, *, special: bool = True) -> list[int]:
         try:
             prompt.encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"the prompt is not valid Unicode at character {error.start}") from None
-        return self.tokenizer.encode(prompt)
+        return self.tokenizer.encode(prompt, special=special)
 
     def _check(self, ids: Sequence[int]) -> None:
         vocab = self.checkpoint.spec.vocab_size
