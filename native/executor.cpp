@@ -1,45 +1,10 @@
 #include "executor.h"
 
 #include <algorithm>
-#include <cmath>
-#include <stdexcept>
 #include <utility>
 
 namespace intaglio {
 namespace {
-
-template <class... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
-  std::string sentence;
-  const auto append = [&](const auto& part) {
-    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>) {
-      sentence += std::to_string(part);
-    } else {
-      sentence += part;
-    }
-  };
-  (append(parts), ...);
-  throw std::invalid_argument(sentence);
-}
-
-void check_range(const char* what, int64_t value, int64_t low, int64_t high) {
-  if (value < low || value > high) refuse(what, " must be in ", low, "..", high, ", got ", value);
-}
-
-const Limits& checked(const Limits& l) {
-  check_range("threads", l.threads, 1, 1024);
-  check_range("max_tokens", l.max_tokens, 1, 1 << 16);
-  check_range("max_sequences", l.max_sequences, 1, 1 << 14);
-  check_range("max_context", l.max_context, 1, 1 << 24);
-  check_range("pages", l.pages, 1, 1 << 24);
-  check_range("vocab", l.vocab, 1, 1 << 24);
-  check_range("layers", l.layers, 1, 1 << 12);
-  check_range("head_dim", l.head_dim, 1, 1 << 12);
-  check_range("kv_heads", l.kv_heads, 1, 1 << 12);
-  if (l.heads < 1 || l.heads % l.kv_heads) refuse(l.heads, " heads cannot share ", l.kv_heads, " KV heads evenly");
-  if (l.kv_bits != 4 && l.kv_bits != 8 && l.kv_bits != 16) refuse("KV bits must be 4, 8 or 16, got ", l.kv_bits);
-  return l;
-}
 
 Cache make_cache(const Kernels* kernels, const Limits& l) {
   Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};
@@ -86,6 +51,7 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       limits_(checked(limits)),
       cache_(make_cache(kernels, limits)),
       split_(limits.heads, limits.head_dim, divide_up(limits.max_context, kKeys)),
+      check_(limits),
       position_(limits.max_tokens),
       row_token_(std::max(limits.max_tokens, limits.max_sequences)),
       sampled_(limits.max_sequences),
@@ -93,9 +59,7 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       page_span_(limits.max_tokens),
       query_span_(limits.max_tokens),
       logits_(static_cast<size_t>(limits.max_sequences) * round_up(limits.vocab, 16)),
-      written_(limits.pages, -1),
-      pool_(limits.threads, [](void* self, int member, int32_t round) { static_cast<Executor*>(self)->work(member, round); },
-            this) {
+      pool_(limits.threads, help, this) {
   for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(kernels, limits, cache_.layout));
 }
 
@@ -197,65 +161,6 @@ void Executor::softcap(float cap) { add<Softcap>(kernels_, limits_.vocab, cap); 
 
 void Executor::sample() { add<Sample>(limits_.vocab); }
 
-// --- checking a request
-
-void Executor::check(const Request& r) {
-  check_range("chunks in a step", r.chunks, 1, limits_.max_sequences);
-  check_range("tokens in a step", r.tokens, 1, limits_.max_tokens);
-  int64_t tokens = 0, pages = 0, history = 0;
-  for (int32_t i = 0; i < r.chunks; ++i) {
-    const int32_t* row = r.table + i * Request::kColumns;
-    check_range("tokens in a chunk", row[Request::kCount], 1, limits_.max_tokens);
-    check_range("pages of a chunk", row[Request::kPages], 1, limits_.pages);
-    check_range("history of a chunk", row[Request::kHistory], 0, 1 << 30);
-    tokens += row[Request::kCount];
-    pages += row[Request::kPages];
-    history += row[Request::kHistory];
-  }
-  if (tokens != r.tokens || pages != r.pages || history != r.history) refuse("a step's table disagrees with its arrays");
-}
-
-void Executor::check_pages(int32_t chunk, int32_t position, int32_t count, const int32_t* pages, int32_t n) {
-  if (n < divide_up(position + count, kPage)) {
-    refuse("chunk ", chunk, ": positions up to ", position + count - 1, " need ", divide_up(position + count, kPage),
-           " pages, got ", n);
-  }
-  for (int32_t j = 0; j < n; ++j) {
-    if (pages[j] < 0 || pages[j] >= limits_.pages) {
-      refuse("chunk ", chunk, ": page id ", pages[j], " is not in 0..", limits_.pages - 1);
-    }
-  }
-  for (int32_t j = position / kPage; j < divide_up(position + count, kPage); ++j) {
-    if (written_[pages[j]] == steps_) refuse("chunk ", chunk, ": page ", pages[j], " would be written twice in one step");
-    written_[pages[j]] = steps_;
-  }
-}
-
-void Executor::check_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0) {
-  const int32_t* row = r.table + i * Request::kColumns;
-  const int32_t count = row[Request::kCount], position = row[Request::kPosition];
-  if (position < 0 || position > limits_.max_context - count) {
-    refuse("chunk ", i, ": positions ", position, "..", int64_t{position} + count - 1, " are not in 0..",
-           limits_.max_context - 1, " (max_context ", limits_.max_context, ")");
-  }
-  check_pages(i, position, count, r.page_ids + page0, row[Request::kPages]);
-  const auto check_tokens = [&](const int32_t* ids, int32_t n) {
-    for (int32_t j = 0; j < n; ++j) {
-      if (ids[j] < 0 || ids[j] >= limits_.vocab) {
-        refuse("chunk ", i, ": token id ", ids[j], " is not in 0..", limits_.vocab - 1);
-      }
-    }
-  };
-  check_tokens(r.token_ids + first, count);
-  check_tokens(r.history_ids + history0, row[Request::kHistory]);
-  const float* s = r.settings + i * 4;
-  if (!(s[0] >= 0 && std::isfinite(s[0]))) refuse("chunk ", i, ": temperature must be 0 or more, got ", s[0]);
-  if (!(s[1] > 0 && s[1] <= 1)) refuse("chunk ", i, ": top_p must be in (0, 1], got ", s[1]);
-  if (!(s[2] >= 0 && s[2] <= 1)) refuse("chunk ", i, ": min_p must be in [0, 1], got ", s[2]);
-  if (!(s[3] > 0 && std::isfinite(s[3]))) refuse("chunk ", i, ": repetition_penalty must be above 0, got ", s[3]);
-  if (row[Request::kTopK] < 0) refuse("chunk ", i, ": top_k must be 0 or more, got ", row[Request::kTopK]);
-}
-
 // --- one step
 
 void Executor::fill_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0,
@@ -289,25 +194,15 @@ void Executor::cut(int32_t i) {
 }
 
 void Executor::prepare(const Request& r, bool all_rows) {
-  ++steps_;
-  check(r);
-  int32_t first = 0, page = 0, history = 0;
-  const auto each = [&](auto body) {
-    first = page = history = 0;
-    for (int32_t i = 0; i < r.chunks; ++i) {
-      body(i);
-      const int32_t* row = r.table + i * Request::kColumns;
-      first += row[Request::kCount];
-      page += row[Request::kPages];
-      history += row[Request::kHistory];
-    }
-  };
-  each([&](int32_t i) { check_chunk(r, i, first, page, history); });
+  check_(r);
   step_ = {r.tokens, 0, r.chunks, r.token_ids, position_.data(), row_token_.data(), chunk_.data(), page_span_.data(),
            query_span_.data(), 0, 0, 0, false, nullptr, 0, nullptr};
-  each([&](int32_t i) { fill_chunk(r, i, first, page, history, all_rows); });
+  each_chunk(r, [&](int32_t i, int32_t first, int32_t page, int32_t history) {
+    fill_chunk(r, i, first, page, history, all_rows);
+  });
   const int32_t units = step_.query_spans * limits_.kv_heads;
-  step_.split_keys = r.tokens <= kSplitTokens && step_.key_spans > 1 && units < 4 * limits_.threads && limits_.threads > 1;
+  const bool idle = limits_.threads > 1 && units < 4 * limits_.threads;
+  step_.split_keys = idle && r.tokens <= kSplitTokens && step_.key_spans > 1;
 }
 
 // Opens every op for the next round. Helpers late from an earlier one may look on: they see another round in `next`.
@@ -338,6 +233,8 @@ int32_t Executor::claim(Counter& counter, int32_t round) {
     if (counter.next.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) return unit;
   }
 }
+
+void Executor::help(void* self, int member, int32_t round) { static_cast<Executor*>(self)->work(member, round); }
 
 void Executor::work(int member, int32_t round) {
   const Worker& worker = workers_[member];

@@ -9,27 +9,9 @@
 #include "attention.h"
 #include "ops.h"
 #include "pool.h"
+#include "request.h"
 
 namespace intaglio {
-
-// Everything that fixes the size of the executor's memory.
-struct Limits {
-  int32_t threads, max_tokens, max_sequences, max_context, pages;
-  int32_t vocab, layers, heads, kv_heads, head_dim, kv_bits;
-};
-
-// One step as it is asked for; `table` is chunks x kColumns, the arrays behind it are concatenated over the chunks.
-struct Request {
-  enum Column { kCount, kPosition, kPages, kSample, kTopK, kHistory, kColumns };
-
-  int32_t chunks, tokens, pages, history;  // lengths
-  const int32_t* table;
-  const int32_t* token_ids;
-  const int32_t* page_ids;
-  const int32_t* history_ids;
-  const float* settings;  // chunks x (temperature, top_p, min_p, repetition_penalty)
-  const uint64_t* seeds;  // chunks
-};
 
 class Executor {
  public:
@@ -89,13 +71,11 @@ class Executor {
   void add(Args&&... args);
 
   void prepare(const Request& request, bool all_rows);
-  void check(const Request& request);
-  void check_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0);
-  void check_pages(int32_t chunk, int32_t position, int32_t count, const int32_t* pages, int32_t n);
   void fill_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0, bool all_rows);
   void cut(int32_t i);
   void run();
   void work(int member, int32_t round);
+  static void help(void* self, int member, int32_t round);
   int32_t claim(Counter& counter, int32_t round);
   int32_t stage(int32_t round, size_t op) const;
 
@@ -112,13 +92,12 @@ class Executor {
   std::atomic<int32_t> progress_{0};  // stage() of the last op that is over
   std::vector<Worker> workers_;
 
+  RequestCheck check_;
   Step step_{};
   Block<int32_t> position_, row_token_, sampled_;
   Block<Chunk> chunk_;
   Block<Span> page_span_, query_span_;
   Block<float> logits_;
-  std::vector<int64_t> written_;  // by page: the last step that wrote it
-  int64_t steps_ = 0;
   int32_t draws_ = 0;  // of the last step
   Pool pool_;
 };

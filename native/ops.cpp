@@ -109,9 +109,10 @@ void Linear::run(const Step& step, int32_t unit, const Worker&) const {
   const int32_t n = count(step, rows), block = token_block(n), row_blocks = divide_up(matrix->rows, row_block);
   const int32_t token0 = unit / row_blocks * block, row0 = unit % row_blocks * row_block;
   const Activations x = {b.f.data(), b.ld, b.q.data(), b.ld, b.scale.data(), b.sums.data(), b.lds, b.sum_group};
-  const Output out = {target.buffer ? target.row(0) : step.logits, target.buffer ? target.buffer->ld : step.ldl, bias, alpha,
-                      accumulate};
-  kernels->linear(matrix, &x, token0, std::min(n, token0 + block), row0, std::min(matrix->rows, row0 + row_block), &out);
+  float* y = target.buffer ? target.row(0) : step.logits;
+  const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, bias, alpha, accumulate};
+  const int32_t token1 = std::min(n, token0 + block), row1 = std::min(matrix->rows, row0 + row_block);
+  kernels->linear(matrix, &x, token0, token1, row0, row1, &out);
 }
 
 int32_t Gate::units(const Step& step) const { return divide_up(step.tokens, kTokensAUnit); }
