@@ -127,6 +127,17 @@ def test_linear_of_many_tokens(isa: str, kind: int) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_token_does_not_depend_on_its_batch(isa: str, kind: int) -> None:
+    rng = np.random.default_rng(0)
+    packed = sample(kind, 37, 600, rng, group=40).packed(isa)
+    x = rng.standard_normal((23, 600)).astype(np.float32)
+    together = packed.linear(x)
+    for count in (1, 2, 3, 5, 12):
+        assert np.array_equal(packed.linear(x[:count]), together[:count])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_row(isa: str, kind: int) -> None:
     m = sample(kind, 35, 130, np.random.default_rng(1))
     packed = m.packed(isa)

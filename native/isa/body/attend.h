@@ -133,8 +133,8 @@ inline void soften(const Block& b, int32_t r, Span s, const uint16_t* scale, con
     VF e = exp(subf(loadf(p + i), setf(now)));
     total = addf(total, e);
     if (scale) {
-      e = less(setf(0), e, mulf(e, load_half(scale + i)), e);  // slots never written may hold any scale
-      offset = less(setf(0), e, fma(e, load_half(zero + i), offset), offset);
+      e = mulf(e, load_half(scale + i));
+      offset = less(setf(0), e, fma(e, load_half(zero + i), offset), offset);  // unwritten slots may hold anything
     }
     storef(p + i, e);
   }

@@ -20,7 +20,8 @@ INTAGLIO_INLINE VF load_plain(const uint8_t* codes, int64_t k) {
 
 template <int Bits, int J>
 INTAGLIO_INLINE VF code(VI v) {
-  return to_float(andi(shr<Bits * J>(v), seti((1 << Bits) - 1)));
+  const VI code = shr<Bits * J>(v);
+  return to_float(J == 32 / Bits - 1 ? code : andi(code, seti((1 << Bits) - 1)));
 }
 
 // One token times T tiles. A lane's sum takes the columns in their order and each weight rounded as a panel holds it:
