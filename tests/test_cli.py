@@ -220,9 +220,9 @@ def test_explain_groups_layers_and_names_reasons(artifact: str) -> None:
 
 
 def test_compress_reports_as_json_and_on_stderr(model: str, tmp_path: Path) -> None:
-    report = answer("compress", model, "-r", "rtn-w4", "-o", str(tmp_path / "a"), "--samples", "2")
+    report = answer("compress", model, "-r", "rtn-w4", "-o", str(tmp_path / "a"), "--seq-len", "64")
     assert report["coverage"]["coded"] == report["coverage"]["targeted"] == 14
-    shown = run("compress", model, "-r", "rtn-w8a8", "-o", str(tmp_path / "b"))
+    shown = run("compress", model, "-r", "rtn-w8a8", "-o", str(tmp_path / "b"), "--seq-len", "64")
     assert shown.stdout == ""
     assert "14/14 linears" in shown.stderr
     assert (tmp_path / "a" / "config.json").exists()
@@ -347,7 +347,9 @@ def test_interrupted_ends_with_130(model: str) -> None:
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
     patient = tiny_llm.write_model(tmp_path, max_position_embeddings=16384)  # an answer of a second or more
-    with start("chat", str(patient), "-n", "16000", "--max-context", "16384", "--temperature", "0") as process:
+    with start(
+        "chat", str(patient), "-n", "16000", "--max-context", "16384", "--temperature", "0"
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

@@ -1,6 +1,6 @@
 """A tiny random model with a tokenizer, as a directory: bytes are tokens, so most characters take several.
 
-    directory = write_model(tmp_path)
+directory = write_model(tmp_path)
 """
 
 from __future__ import annotations

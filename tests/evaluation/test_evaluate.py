@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def artifact(model: Path) -> Path:
     output = model.with_name("w4a8kv4")
-    intaglio.compress(model, "rtn-w4a8kv4-channel", output)
+    intaglio.compress(model, "rtn-w4a8kv4-channel", output, seq_len=64)
     return output
 
 
