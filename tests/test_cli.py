@@ -183,6 +183,13 @@ def test_chat_forgets_the_oldest_when_the_context_is_full(model: str) -> None:
     assert long.stderr.count("answer") == 1
 
 
+def test_chat_needs_a_template(model: str, tmp_path: Path) -> None:
+    settings = json.dumps({"eos_token": "<eos>"}).encode()
+    assert "no chat template" in refused(
+        2, "chat", damaged(model, tmp_path / "m", tokenizer_config__json=settings)
+    )
+
+
 def test_recipes_are_listed_and_shown() -> None:
     names = [recipe["name"] for recipe in answer("recipes")["recipes"]]
     assert "qserve" in names

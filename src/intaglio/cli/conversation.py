@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from intaglio.cli.console import note
 from intaglio.cli.generate import statistics
-from intaglio.errors import IntaglioError
+from intaglio.errors import IntaglioError, UsageError
 
 if TYPE_CHECKING:
     from intaglio.engine.llm import LLM
@@ -20,6 +20,7 @@ HELP = """/reset  forget the conversation
 /help   this
 /exit   leave (or Ctrl-D)
 Ctrl-C stops an answer."""
+ENDS = {"abort": " stopped", "length": " cut off"}
 ROOM = 64  # tokens an answer must at least have room for, unless fewer are asked for
 
 
@@ -35,9 +36,11 @@ class Conversation:
 
     def run(self) -> None:
         """Until /exit or the end of the input."""
-        llm_name = self.llm.checkpoint.name
+        name = self.llm.checkpoint.name
+        if not self.llm.tokenizer.has_chat_template:
+            raise UsageError(f"{name} has no chat template, it was not made for conversations: try generate")
         if sys.stdin.isatty():
-            note(f"{llm_name}, context of {self.llm.max_context} tokens. /help for help.")
+            note(f"{name}, context of {self.llm.max_context} tokens. /help for help.")
         while (line := self._read()) is not None:
             if line.startswith("/"):
                 if line == "/exit":
@@ -79,21 +82,14 @@ class Conversation:
             note(f"error: {error}")
             return
         with stoppable() as stopped:
-            pieces = self.llm.follow(request)
-            for piece in pieces:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
-                if stopped():
-                    break
-            pieces.close()
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+            while not (request.finished or stopped()):
+                self.llm.step()
+                _write(request.fresh())
+        self.llm.drop(request)
+        _write(request.fresh() + "\n")
         self.messages.append({"role": "assistant", "content": request.text})
         if not self.quiet:
-            note(
-                statistics(request.timing)
-                + {"abort": " stopped", "length": " cut off"}.get(request.finish_reason or "", "")
-            )
+            note(statistics(request.timing) + ENDS.get(request.finish_reason or "", ""))
 
     def _fit(self) -> list[int]:
         """The prompt's tokens, after forgetting as many of the oldest messages as it takes."""
@@ -110,6 +106,11 @@ class Conversation:
                 f" the oldest {forgotten} messages are forgotten)"
             )
         return tokens
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -72,9 +72,12 @@ def read_stdin() -> str:
 
 def statistics(timing: Timing) -> str:
     """One line: how much and how fast."""
-    line = f"[prompt {timing.prompt_tokens} tokens, {timing.prefill_tokens_per_s:.1f} tokens/s"
-    rate = timing.decode_tokens_per_s
-    return f"{line} · answer {timing.output_tokens} tokens{'' if rate is None else f', {rate:.1f} tokens/s'}]"
+    prompt = _counted(timing.prompt_tokens, timing.prefill_tokens_per_s)
+    return f"[prompt {prompt} · answer {_counted(timing.output_tokens, timing.decode_tokens_per_s)}]"
+
+
+def _counted(tokens: int, rate: float | None) -> str:
+    return f"{tokens} tokens" if rate is None else f"{tokens} tokens, {rate:.1f} tokens/s"
 
 
 def _record(llm: LLM, text: str, params: SamplingParams) -> dict[str, object]:

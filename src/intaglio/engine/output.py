@@ -83,8 +83,9 @@ class Timing:
     decode: float
 
     @property
-    def prefill_tokens_per_s(self) -> float:
-        return self.prompt_tokens / max(self.prefill, 1e-9)
+    def prefill_tokens_per_s(self) -> float | None:
+        """None before the first token."""
+        return self.prompt_tokens / max(self.prefill, 1e-9) if self.output_tokens else None
 
     @property
     def decode_tokens_per_s(self) -> float | None:
