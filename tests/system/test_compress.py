@@ -13,7 +13,11 @@ from safetensors.numpy import load_file, save_file
 import intaglio
 from intaglio.compression import Event, Report
 from intaglio.errors import IntaglioError, UsageError
+from intaglio.formats import Floating
 from intaglio.models import open_checkpoint
+from intaglio.terms import Dense
+from tests.models.gguf_files import Q, write_gguf
+from tests.models.tiny import tiny
 from tests.system.small import SET, contents, names, save_model
 
 
@@ -94,6 +98,18 @@ def test_a_matrix_without_a_rule_stays_as_it_was(model: Path, tmp_path: Path, re
         found = coded[name].state["0.value"]
         assert found.dtype == dtype
         assert np.array_equal(original[name].state["0.value"].astype(dtype), found)
+
+
+@pytest.mark.parametrize("untie", [False, True])
+def test_codes_of_a_gguf_file_stay_unless_a_transform_changes_them(tmp_path: Path, untie: bool) -> None:
+    path = write_gguf(tiny("llama" if untie else "llama-tied"), "llama", tmp_path / "m.gguf", kind=Q.Q8_0)
+    run(path, tmp_path / "out", "qserve", "weights.0.terms.0.format.group_size=32")
+    before, after = (open_checkpoint(p).linears["model.embed_tokens"] for p in (path, tmp_path / "out"))
+    if untie:  # rotated in place
+        assert after.terms == (Dense(Floating("float16")),)
+    else:
+        assert after.terms == before.terms
+        assert all(np.array_equal(before.state[name], after.state[name]) for name in before.state)
 
 
 def test_embedding_and_head_can_be_coded(model: Path, tmp_path: Path) -> None:
@@ -196,3 +212,10 @@ def test_progress_counts_the_blocks(model: Path, tmp_path: Path) -> None:
     assert all(event.total == 3 for event in events)
     assert "6 windows of 32 tokens of pydoc" in events[0].message
     assert "error" in events[1].message
+
+
+def test_what_a_rotation_adds_to_a_tied_model_is_said(tmp_path: Path) -> None:
+    report = run(save_model(tmp_path / "model", "llama-tied"), tmp_path / "out", "rtn-w8a8")
+    assert report.coverage.left == ("embedding (tied)", "norms")
+    assert report.coverage.added == ("embed_proj", "head_proj")
+    assert str(report.coverage).endswith("norms; added: embed_proj, head_proj")

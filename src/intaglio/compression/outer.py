@@ -10,7 +10,7 @@ from intaglio.formats.arrays import to_numpy
 from intaglio.models import transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Rule
-from intaglio.terms import Dense, Metric
+from intaglio.terms import Coded, Dense, Metric
 
 if TYPE_CHECKING:
     from intaglio.models.transformer import Weights
@@ -35,9 +35,14 @@ def code(coding: Coding, checkpoint: Checkpoint) -> Block:
     linears = {
         name: solve(rule, w, name, Metric(), name)
         for name, rule in matrices.items()
-        if name in changed or rule.terms != checkpoint.linears[name].terms
+        if name in changed or name in coding.rules or _narrows(rule, checkpoint.linears[name])
     }
     return Block(linears, {name: to_numpy(w[f"{name}.weight"]) for name in sorted(changed - matrices.keys())})
+
+
+def _narrows(rule: Rule, source: Coded) -> bool:
+    """Whether plain numbers become narrower ones; a file's own codes, as in GGUF, stay as they are."""
+    return rule.terms != source.terms and all(isinstance(t.format, Floating) for t in source.terms)
 
 
 def _rule(coding: Coding, checkpoint: Checkpoint, name: str) -> Rule:

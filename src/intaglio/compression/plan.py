@@ -36,12 +36,10 @@ def make(checkpoint: Checkpoint, recipe: Recipe) -> Plan:
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
-    """Every weight is a plain, finite number; the tensor that is not is named."""
+    """The model is no compressed one, and every weight is finite; the tensor that is not is named."""
+    if "quantization_config" in checkpoint.config:
+        raise UsageError(f"{checkpoint.name} is compressed already: give the model it was made from")
     for name, coded in checkpoint.linears.items():
-        if not all(isinstance(term.format, Floating) for term in coded.terms):
-            raise UsageError(
-                f"{checkpoint.name} is compressed already ({name} is coded): give the model it was made from"
-            )
         for array in coded.state.values():
             check_finite(array, name)
         if coded.bias is not None:

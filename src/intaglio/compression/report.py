@@ -36,10 +36,12 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     coded: int
     share: float  # of all parameters
     left: tuple[str, ...]  # what stays as it was
+    added: tuple[str, ...] = ()  # matrices that a transform made
 
     def __str__(self) -> str:
         left = f"; left as they are: {', '.join(self.left)}" if self.left else ""
-        return f"{self.coded}/{self.targeted} linears, {self.share:.0%} of parameters{left}"
+        added = f"; added: {', '.join(self.added)}" if self.added else ""
+        return f"{self.coded}/{self.targeted} linears, {self.share:.0%} of parameters{left}{added}"
 
 
 class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True):

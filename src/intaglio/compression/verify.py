@@ -65,14 +65,14 @@ def parameters(checkpoint: Checkpoint) -> int:
 
 def coverage(original: Checkpoint, coded: Checkpoint, rules: Mapping[str, Rule]) -> Coverage:
     """What was coded, in the artifact as it was read back, and what stays as it was."""
-    order = dict.fromkeys([*original.linears, *coded.linears])
-    shapes = {name: coded.linears[name].shape for name in order if name in coded.linears}
-    done = [name for name in rules if name in shapes and coded.linears[name].terms == rules[name].terms]
+    shapes = {name: coded.linears[name].shape for name in coded.linears}
+    done = {name for name in rules if name in shapes and coded.linears[name].terms == rules[name].terms}
     return Coverage(
         targeted=len(rules),
         coded=len(done),
         share=sum(math.prod(shapes[name]) for name in done) / parameters(original),
-        left=(*_kinds(original.spec.tied, [name for name in shapes if name not in set(done)]), "norms"),
+        left=(*_kinds(original.spec.tied, [name for name in original.linears if name not in done]), "norms"),
+        added=tuple(sorted(_kinds(original.spec.tied, shapes.keys() - original.linears.keys()))),
     )
 
 
