@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intaglio.errors import IntaglioError
+from intaglio.formats import Integer
 from intaglio.models import gguf_blocks, open_checkpoint
 from intaglio.models.gguf import Gguf
 from intaglio.models.transformer import forward
+from intaglio.terms import Dense, decode, validate
 from tests.models.gguf_files import Q, write_gguf
 from tests.models.hostile import damage, little_memory
 from tests.models.tiny import tiny, tokens
@@ -120,11 +122,32 @@ def test_rows_are_put_back_in_order_whatever_the_type(kind: Q, tmp_path: Path) -
 
 
 def test_dtype_is_a_choice(tmp_path: Path) -> None:
-    path = write_gguf(tiny("llama"), "llama", tmp_path / "m.gguf", kind=Q.Q8_0)
+    path = write_gguf(tiny("llama"), "llama", tmp_path / "m.gguf", kind=Q.Q4_0)
     full, half = open_checkpoint(path), open_checkpoint(path, dtype="float16")
     assert full.linears["lm_head"].state["0.value"].dtype == np.float32
     assert half.linears["lm_head"].state["0.value"].dtype == np.float16
     assert half.fingerprint != full.fingerprint
+
+
+def test_q8_0_keeps_its_codes(tmp_path: Path) -> None:
+    path = write_gguf(tiny("llama"), "llama", tmp_path / "m.gguf", kind=Q.Q8_0)
+    checkpoint = open_checkpoint(path)
+    for name, theirs in (("lm_head", "output"), ("model.layers.0.mlp.down_proj", "blk.0.ffn_down")):
+        coded = checkpoint.linears[name]
+        assert coded.terms == (Dense(Integer(bits=8, symmetric=True, group_size=32)),)
+        validate(coded)
+        assert np.array_equal(decode(coded).numpy(), Gguf.open(path).read(f"{theirs}.weight"))
+
+
+def test_q8_0_scales_that_our_format_lacks_are_decoded() -> None:
+    raw = np.zeros((3, 34), np.uint8)
+    raw[:, 2:] = 5
+    raw[:, :2] = np.array([1.0, -1.0, np.nan], np.float16).view(np.uint8).reshape(3, 2)
+    faults = [
+        Integer(bits=8, symmetric=True, group_size=32).faults(gguf_blocks.q8_0_integers(row[None]))
+        for row in raw
+    ]
+    assert [fault is None for fault in faults] == [True, False, False]
 
 
 def build(path: Path, *, kind: Q = Q.F32, architecture: str = "llama") -> Path:

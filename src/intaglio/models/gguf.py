@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from intaglio.errors import IntaglioError
+from intaglio.formats import Integer
 from intaglio.models import gguf_blocks
 from intaglio.models.json_text import shown
 from intaglio.models.mapped import map_file
-from intaglio.types import Array
+from intaglio.types import Array, State
 
 Value: TypeAlias = "bool | int | float | str | list[str] | Array"
 
@@ -93,6 +94,20 @@ class Gguf:
         if rows is None:
             return tensor.kind.decode(raw).reshape(tensor.shape)
         return tensor.kind.decode(raw[rows[0] : rows[1]])
+
+    def integers(self, name: str, rows: tuple[int, int] | None = None) -> tuple[Integer, State] | None:
+        """A Q8_0 tensor, or some of its rows, in our 8-bit format: the same numbers, not decoded.
+
+        None for other types, and for scales our format does not have (negative or not finite).
+        """
+        tensor = self.tensors[name]
+        if tensor.kind.name != "Q8_0" or len(tensor.shape) != 2:
+            return None
+        raw = self._data[tensor.begin : tensor.begin + tensor.nbytes].reshape(tensor.shape[0], -1)
+        first, last = rows or (0, tensor.shape[0])
+        state = gguf_blocks.q8_0_integers(raw[first:last])
+        form = Integer(bits=8, symmetric=True, group_size=32)
+        return None if form.faults(state) else (form, state)
 
 
 class _Cursor:

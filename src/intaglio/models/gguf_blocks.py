@@ -86,6 +86,13 @@ def _q5_1(b: Array) -> Array:
     return _half(b, 0) * _centred(codes, 0) + _half(b, 2)
 
 
+def q8_0_integers(raw: Array) -> dict[str, Array]:
+    """Q8_0 rows uint8 (rows, blocks * 34) as the arrays of `Integer(8, symmetric, group_size=32)`."""
+    b = raw.reshape(len(raw), -1, 34)
+    codes = b[:, :, 2:] ^ np.uint8(0x80)  # int8 q to unsigned q + 128
+    return {"codes": codes.reshape(len(raw), -1), "scale": b[:, :, :2].copy().view(np.float16)[:, :, 0]}
+
+
 def _q8_0(b: Array) -> Array:
     return _half(b, 0) * _centred(b[:, 2:].view(np.int8), 0)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from intaglio.errors import IntaglioError
+from intaglio.formats import Format
 from intaglio.models import card, gguf_config, gguf_tokenizer, plain
 from intaglio.models.architectures import spec_from_config
 from intaglio.models.checkpoint import Checkpoint, Lazy
@@ -14,7 +15,7 @@ from intaglio.models.checksums import hash_files
 from intaglio.models.gguf import Gguf
 from intaglio.models.huggingface_dir import fingerprint
 from intaglio.models.spec import ModelSpec
-from intaglio.types import Array
+from intaglio.types import Array, State
 
 OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 INSIDE = {
@@ -93,6 +94,12 @@ class GgufTensors:
             return values
         assert rows is None  # no architecture both interleaves and fuses
         return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+    def coded(self, name: str, rows: tuple[int, int] | None) -> tuple[Format, State] | None:
+        """Q8_0 as `Integer`: the same scales and codes. None for what is decoded: other types, q and k."""
+        if name.split(".")[-2] in self._heads:
+            return None
+        return self._file.integers(self._names[name], rows)
 
 
 def _interleaved_heads(architecture: str, spec: ModelSpec) -> dict[str, int]:

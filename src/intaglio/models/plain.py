@@ -9,14 +9,14 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating
+from intaglio.formats import Floating, Format
 from intaglio.models import layout
 from intaglio.models.architectures import Part, architecture, spec_from_config
 from intaglio.models.checkpoint import Checkpoint, Lazy
 from intaglio.models.json_text import shown
 from intaglio.models.spec import ModelSpec
 from intaglio.terms import Coded, Dense
-from intaglio.types import Array
+from intaglio.types import Array, State
 
 Dtype: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
@@ -32,6 +32,10 @@ class Tensors(Protocol):
 
     def read(self, name: str, rows: tuple[int, int] | None) -> Array:
         """The array, or some of its rows."""
+        ...
+
+    def coded(self, name: str, rows: tuple[int, int] | None) -> tuple[Format, State] | None:
+        """The same numbers in a format of ours, bit for bit, where the file holds them in few bits."""
         ...
 
 
@@ -77,6 +81,20 @@ def checkpoint(
 
 
 def _linear(tensors: Tensors, part: Part, bias: Part | None, dtype: Dtype | None) -> Coded:
+    rows, cols = tensors.shapes[part.name]
+    if part.rows is not None:
+        rows = part.rows[1] - part.rows[0]
+    found = None if dtype else tensors.coded(part.name, part.rows)
+    form, state = found or _plain(tensors, part, dtype)
+    return Coded(
+        shape=(rows, cols),
+        terms=(Dense(form),),
+        state={f"0.{name}": array for name, array in state.items()},
+        bias=None if bias is None else tensors.read(bias.name, bias.rows).astype(np.float32),
+    )
+
+
+def _plain(tensors: Tensors, part: Part, dtype: Dtype | None) -> tuple[Format, State]:
     value = tensors.read(part.name, part.rows)
     kept = str(value.dtype)
     if kept not in get_args(Dtype):
@@ -84,13 +102,7 @@ def _linear(tensors: Tensors, part: Part, bias: Part | None, dtype: Dtype | None
             f"tensor {part.name}: weights in {kept} are not read, only {', '.join(get_args(Dtype))}"
         )
     form = Floating(dtype or kept)  # type: ignore[arg-type]
-    stored = form.arrays(value.shape)["value"].dtype
-    return Coded(
-        shape=(value.shape[0], value.shape[1]),
-        terms=(Dense(form),),
-        state={"0.value": _cast(value, stored, part.name)},
-        bias=None if bias is None else tensors.read(bias.name, bias.rows).astype(np.float32),
-    )
+    return form, {"value": _cast(value, form.arrays(value.shape)["value"].dtype, part.name)}
 
 
 def _cast(value: Array, dtype: np.dtype[Any], name: str) -> Array:

@@ -36,6 +36,9 @@ class Shards:
             return cls([Safetensors.open(directory / SINGLE)])
         raise IntaglioError(f"{directory}: {_absent(directory)}")
 
+    def coded(self, name: str, rows: tuple[int, int] | None) -> None:
+        """These files hold plain numbers only."""
+
     def read(self, name: str, rows: tuple[int, int] | None = None) -> Array:
         """The array, or its rows [rows[0], rows[1]), a view of the mapped file."""
         array = self._file[name][name]
