@@ -13,7 +13,7 @@ class UsageError(IntaglioError):
     exit_code = 2
 
 
-class MissingExtra(IntaglioError):
+class MissingExtra(IntaglioError):  # noqa: N818 - reads as what it says
     """An optional dependency is needed here and is not installed."""
 
     def __init__(self, module: str, extra: str) -> None:

@@ -45,7 +45,7 @@ def evaluation_text() -> str:
 
 
 def documents(source: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
-    """The documents of a text file, of a `.jsonl` file's "text" fields, of the default text, or of several."""
+    """Documents of a text file, of a `.jsonl` file's "text" fields, of the default text, or of several."""
     if source is None:
         return calibration_documents()
     if isinstance(source, (str, Path)):
