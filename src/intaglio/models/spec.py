@@ -19,7 +19,7 @@ class Rope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What differs from layer to layer: its sliding window (None: all keys) and which of `ropes` it has."""
+    """What may differ from layer to layer: the sliding window (None: all keys) and the rope used."""
 
     window: int | None = None
     rope: int = 0
