@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -18,7 +19,9 @@ from typer.testing import CliRunner, Result
 
 import intaglio
 from intaglio.cli import app as cli
+from intaglio.cli.anatomy import dissect
 from intaglio.cli.explain import ranges
+from intaglio.models import open_checkpoint
 from tests import tiny_llm
 
 HEAVY = ("torch", "transformers", "numpy", "tokenizers", "jinja2", "yaml", "msgspec", "rich")
@@ -212,6 +215,13 @@ def test_inspect_counts_every_byte(model: str, artifact: str) -> None:
     assert "all files verified" in shown
     assert "largest errors" in shown
     assert "largest errors" not in run("inspect", artifact, "--worst", "0").stdout
+
+
+@pytest.mark.parametrize("report", [b"", b"[]", b'{"sites": [{"name": 1}]}', b'{"sites": 5}', b"\xff"])
+def test_inspect_survives_a_strange_report(artifact: str, report: bytes) -> None:
+    checkpoint = open_checkpoint(artifact)
+    strange = dataclasses.replace(checkpoint, files={**checkpoint.files, "report.json": report})
+    assert all(one.error is None for one in dissect(strange).linears)
 
 
 def test_explain_groups_layers_and_names_reasons(artifact: str) -> None:

@@ -63,7 +63,7 @@ def dissect(checkpoint: Checkpoint) -> Anatomy:
     """Reads every matrix once, one at a time."""
     ours = artifact.is_artifact(checkpoint.config)
     report = _report(checkpoint)
-    errors = {site["name"]: site["error"] for site in (report or {}).get("sites", [])}
+    errors = _errors(checkpoint)
     linears = [_linear(checkpoint, name, errors.get(name)) for name in checkpoint.linears]
     parameters = scheme.parameters(checkpoint)
     quantization = artifact.quantization(checkpoint.config)
@@ -114,6 +114,24 @@ def _groups(linears: list[Linear]) -> list[Group]:
 def _cache(cache: Any) -> str:
     bits = cache.get("bits", 16) if isinstance(cache, dict) else 16
     return f"keys and values {scheme.KV.get(bits, f'{bits} bits')}"
+
+
+class _Site(msgspec.Struct):
+    name: str
+    error: float
+
+
+class _Sites(msgspec.Struct):
+    sites: list[_Site] = []
+
+
+def _errors(checkpoint: Checkpoint) -> dict[str, float]:
+    """Matrix -> its error, from a report that says so as ours do."""
+    try:
+        found = msgspec.json.decode(checkpoint.files.get(artifact.REPORT, b"{}"), type=_Sites)
+    except msgspec.DecodeError:
+        return {}
+    return {site.name: site.error for site in found.sites}
 
 
 def _report(checkpoint: Checkpoint) -> dict[str, Any] | None:
