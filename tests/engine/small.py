@@ -37,6 +37,9 @@ class StateDict:
     def read(self, name: str, rows: tuple[int, int] | None) -> Array:
         return self.arrays[name] if rows is None else self.arrays[name][slice(*rows)]
 
+    def coded(self, name: str, rows: tuple[int, int] | None) -> None:
+        """Plain numbers only."""
+
 
 @lru_cache(maxsize=32)
 def plain(name: str, *, gain: float = 1.0, **changes: int) -> Checkpoint:
