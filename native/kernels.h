@@ -68,7 +68,7 @@ struct Output {
 };
 
 // A page holds kPage tokens of one layer's K (or V) for all KV heads: codes, then scales and zeros.
-// bits 16: float16 values. bits 8, 4: per (token, head) asymmetric, arithmetic in float32:
+// bits 32: float32 values. bits 16: float16 values. bits 8, 4: per (token, head) asymmetric, arithmetic in float32:
 //   s = float16(max((max-min)/(2^bits-1), max|x| * 2^-15, 2^-24))    the floors keep z finite (|z| <= 2^15), so
 //   z = float16(-min/s), not rounded to an integer                   that a constant vector comes back to
 //   q = clamp(round(x/s + z), 0, 2^bits-1), halves to even           float16's precision, and zeros as zeros

@@ -21,7 +21,9 @@ const Limits& checked(const Limits& l) {
   check_range("head_dim", l.head_dim, 1, 1 << 12);
   check_range("kv_heads", l.kv_heads, 1, 1 << 12);
   if (l.heads < 1 || l.heads % l.kv_heads) refuse(l.heads, " heads cannot share ", l.kv_heads, " KV heads evenly");
-  if (l.kv_bits != 4 && l.kv_bits != 8 && l.kv_bits != 16) refuse("KV bits must be 4, 8 or 16, got ", l.kv_bits);
+  if (l.kv_bits != 4 && l.kv_bits != 8 && l.kv_bits != 16 && l.kv_bits != 32) {
+    refuse("KV bits must be 4, 8, 16 or 32, got ", l.kv_bits);
+  }
   return l;
 }
 

@@ -253,7 +253,7 @@ def test_compress_reports_as_json_and_on_stderr(model: str, tmp_path: Path) -> N
     [
         (["generate", "/nowhere", "x"], "no model at /nowhere"),
         (["inspect", "nowhere"], "no model at nowhere"),
-        (["explain", "MODEL", "--kv", "int5"], "kv is 'int5', expected one of fp16, int8, int4"),
+        (["explain", "MODEL", "--kv", "int5"], "kv is 'int5', expected one of fp32, fp16, int8, int4"),
         (["generate", "MODEL", ""], "the prompt is empty"),
         (["generate", "MODEL", "x" * 300], "300 tokens, the context 256"),
         (["generate", "MODEL", "x", "--max-context", "257"], "max_context is 257"),

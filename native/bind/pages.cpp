@@ -19,7 +19,7 @@ struct Pages {
 
   Pages(int heads, int dim, int bits, int n, const std::string& isa) : k(kernels(isa)), layout{heads, dim, bits}, count(n) {
     require(heads > 0 && dim > 0 && dim <= 4096 && n > 0, "pages need heads, channels (at most 4096) and a count");
-    require(bits == 16 || bits == 8 || bits == 4, "pages have 16, 8 or 4 bits, got " + std::to_string(bits));
+    require(bits == 32 || bits == 16 || bits == 8 || bits == 4, "pages have 32, 16, 8 or 4 bits, got " + std::to_string(bits));
     for (int i = 0; i < 2 * n; ++i) {
       pages.push_back(aligned_bytes(k->page_bytes(&layout)));
       std::memset(pages.back().get(), 0xff, k->page_bytes(&layout));  // a kernel must not count on zeros

@@ -6,6 +6,9 @@
 namespace intaglio {
 namespace {
 
+// Codes with scales and zeros, not plain float32 or float16.
+inline bool is_coded(const PageLayout* l) { return l->bits < 16; }
+
 struct PageCode {
   uint16_t scale, zero;  // float16
   float s, z;            // their values

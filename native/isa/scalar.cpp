@@ -174,11 +174,11 @@ void softcap(float* x, int32_t n, float cap) {
   for (int32_t i = 0; i < n; ++i) x[i] = cap * tanhf(x[i] / cap);
 }
 
-// A page: for each head and slot head_dim codes (uint16 or uint8 each), then per head kPage scales and kPage zeros.
-int64_t code_bytes(const PageLayout* l) { return int64_t(l->head_dim) * (l->bits == 16 ? 2 : 1); }
+// A page: for each head and slot head_dim codes (float, uint16 or uint8 each), then per head kPage scales and kPage zeros.
+int64_t code_bytes(const PageLayout* l) { return int64_t(l->head_dim) * (is_coded(l) ? 1 : l->bits / 8); }
 
 size_t page_bytes(const PageLayout* l) {
-  return size_t(l->kv_heads) * kPage * size_t(code_bytes(l) + (l->bits == 16 ? 0 : 4));
+  return size_t(l->kv_heads) * kPage * size_t(code_bytes(l) + (is_coded(l) ? 4 : 0));
 }
 
 template <class Byte>
@@ -204,6 +204,7 @@ PageCode code_of(const float* x, int32_t n, int32_t bits) {
 
 void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, const float* x, int32_t) {
   uint8_t* at = slot_codes(l, static_cast<uint8_t*>(page), head, slot);
+  if (l->bits == 32) return (void)memcpy(at, x, size_t(l->head_dim) * 4);
   if (l->bits == 16) {
     for (int32_t i = 0; i < l->head_dim; ++i) {
       const uint16_t h = float_to_half(x[i]);
@@ -224,15 +225,13 @@ struct Slot {
 Slot slot_of(const PageLayout* l, const void* page, int32_t head, int32_t slot) {
   const auto* bytes = static_cast<const uint8_t*>(page);
   uint16_t c[2] = {0x3c00, 0};
-  if (l->bits != 16) memcpy(c, slot_scale(l, bytes, head, slot), 4);
+  if (is_coded(l)) memcpy(c, slot_scale(l, bytes, head, slot), 4);
   return {slot_codes(l, bytes, head, slot), half_to_float(c[0]), half_to_float(c[1])};
 }
 
 float page_value(const PageLayout* l, const Slot& s, int32_t i) {
-  if (l->bits != 16) return s.s * s.codes[i] - s.s * s.z;
-  uint16_t h;
-  memcpy(&h, s.codes + 2 * i, 2);
-  return half_to_float(h);
+  if (is_coded(l)) return s.s * s.codes[i] - s.s * s.z;
+  return plain_at(l->bits == 32 ? kF32 : kF16, s.codes, i);
 }
 
 void page_read(const PageLayout* l, const void* page, int32_t head, int32_t slot, float* x, int32_t) {
@@ -242,10 +241,10 @@ void page_read(const PageLayout* l, const void* page, int32_t head, int32_t slot
 
 size_t attend_scratch(const PageLayout* l, int32_t, int32_t) { return size_t(round_up(l->head_dim, 64)); }
 
-// q.k: of floats for 16-bit pages, of the query's int8 codes otherwise.
+// q.k: of floats for plain pages, of the query's int8 codes otherwise.
 float score(const Attend* a, const Slot& k, const float* q, const int8_t* q8, float q_scale, int32_t q_sum) {
   float dot = 0;
-  if (a->layout->bits == 16) {
+  if (!is_coded(a->layout)) {
     for (int32_t i = 0; i < a->layout->head_dim; ++i) dot += q[i] * page_value(a->layout, k, i);
   } else {
     int32_t codes = 0;

@@ -166,7 +166,7 @@ std::vector<float> attended(const Kernels& k, const PageLayout& l, const std::ve
 }
 
 void check_attention(const Kernels& k) {
-  for (const int bits : {16, 8, 4})
+  for (const int bits : {32, 16, 8, 4})
     for (const int dim : {5, 64, 72}) {
       const PageLayout l{1, dim, bits};
       const int tokens = uniform(10, 2 * kPage), queries = uniform(1, 9), rep = uniform(1, 5);

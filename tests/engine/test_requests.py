@@ -123,7 +123,7 @@ def test_broken_weights_are_an_error_with_the_place() -> None:
     ("chosen", "sentence"),
     [
         ({"isa": "sse9"}, "isa is 'sse9'; this build and processor run .*scalar"),
-        ({"kv": "fp8"}, "kv is 'fp8', expected one of fp16, int8, int4"),
+        ({"kv": "fp8"}, "kv is 'fp8', expected one of fp32, fp16, int8, int4"),
         ({"threads": 0}, "threads must be in 1..1024, got 0"),
         ({"max_tokens": 0}, "max_tokens must be in"),
         ({"max_sequences": 0}, "max_sequences must be in"),

@@ -14,7 +14,7 @@ from intaglio.types import Array
 
 ISAS = _native.isas()
 PAGE = 64
-BITS = (16, 8, 4)
+BITS = (32, 16, 8, 4)
 
 
 def filled(isa: str, bits: int, heads: int, dim: int, tokens: int, seed: int = 0) -> _native.Pages:
@@ -46,7 +46,7 @@ def dense(
     n = position + len(q)
     keys, values = (np.stack([pages.read(t)[i][head] for t in range(n)]).astype(np.float64) for i in (0, 1))
     exact = q.astype(np.float64)
-    if bits != 16:
+    if bits < 16:
         step = np.abs(q).max(-1, keepdims=True) / np.float32(127)
         exact = np.rint(q / step) * step.astype(np.float64)
     scores = exact @ keys.T * q.shape[2] ** -0.5  # (queries, rep, keys)
@@ -127,6 +127,17 @@ def test_codes_are_the_definition(isa: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dim", [1, 40, 67])
+def test_pages_of_32_bits_keep_every_bit(isa: str, dim: int) -> None:
+    rng = np.random.default_rng(0)
+    pages = _native.Pages(2, dim, 32, 1, isa)
+    written = (rng.standard_normal((PAGE, 2, 2, dim)) * 10.0 ** rng.integers(-30, 30)).astype(np.float32)
+    for t, (key, value) in enumerate(written):
+        pages.write(t, key, value)
+    assert all(np.array_equal(pages.read(t), written[t]) for t in range(PAGE))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("x", [0.0, 7.0, -7.0, 1e-9, 60000.0])
 def test_constant_vectors_survive(isa: str, bits: int, x: float) -> None:
@@ -166,7 +177,7 @@ def test_pages_are_as_small_as_promised() -> None:
 def test_wrong_arguments_are_refused() -> None:
     pages = _native.Pages(2, 16, 4, 1)
     vector = np.zeros((2, 16), np.float32)
-    with pytest.raises(ValueError, match="16, 8 or 4 bits"):
+    with pytest.raises(ValueError, match="32, 16, 8 or 4 bits"):
         _native.Pages(2, 16, 5, 1)
     with pytest.raises(ValueError, match="beyond the pages"):
         pages.write(64, vector, vector)

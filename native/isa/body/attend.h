@@ -47,19 +47,19 @@ inline void start_rows(const Block& b, int64_t row0) {
     b.s->q[r] = b.a->q + query * b.a->ldq + head * dim;
     b.s->most[r] = -INFINITY, b.s->sum[r] = 0, b.s->q_scale[r] = 1;
     set_range(b.a, b.s, r, int32_t(query));
-    if (b.a->layout->bits == 16) continue;
+    if (!is_coded(b.a->layout)) continue;
     quantize(b.s->q[r], dim, dim, b.q8 + r * query_bytes(b.a->layout), &b.s->q_scale[r], &b.s->q_sum[r]);
   }
   memset(b.out, 0, size_t(b.rows * out_floats(b.a->layout)) * 4);
 }
 
-template <int T>
-void float_scores(const Block& b, const uint16_t* keys, int32_t r, float* p) {
+template <int T, class Number>
+void float_scores(const Block& b, const Number* keys, int32_t r, float* p) {
   VF sum[T];
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) sum[t] = setf(0);
   for (int32_t d = 0; d < b.a->layout->head_dim; ++d) {
-    const VF k = load_half(keys + d * L);
+    const VF k = load_number(keys + d * L);
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) sum[t] = fma(setf(b.s->q[r + t][d]), k, sum[t]);
   }
@@ -94,7 +94,8 @@ void score_rows(const Block& b, const uint8_t* page, int32_t r) {
   for (int32_t j = 0; j < kPage / L; ++j) {
     const uint8_t* keys = codes + j * key_tile_bytes(l);
     float* p = b.s->p[r] + j * L;
-    if (l->bits == 16) float_scores<T>(b, reinterpret_cast<const uint16_t*>(keys), r, p);
+    if (l->bits == 32) float_scores<T>(b, reinterpret_cast<const float*>(keys), r, p);
+    else if (l->bits == 16) float_scores<T>(b, reinterpret_cast<const uint16_t*>(keys), r, p);
     else coded_scores<T>(b, keys, head_scales(l, page, b.a->kv_head) + j * L,
                          head_zeros(l, page, b.a->kv_head) + j * L, r, p);
   }
@@ -150,9 +151,12 @@ INTAGLIO_INLINE void load_values(const uint8_t* v, int64_t c, VF* low, VF* high)
     *low = to_float(andi(codes, seti(15))), *high = to_float(shr<4>(codes));
   } else if constexpr (Bits == 8) {
     *low = to_float(load_u8(v + c * 2 * L)), *high = to_float(load_u8(v + c * 2 * L + L));
-  } else {
+  } else if constexpr (Bits == 16) {
     const auto* h = reinterpret_cast<const uint16_t*>(v) + c * 2 * L;
     *low = load_half(h), *high = load_half(h + L);
+  } else {
+    const auto* f = reinterpret_cast<const float*>(v) + c * 2 * L;
+    *low = loadf(f), *high = loadf(f + L);
   }
 }
 
@@ -186,7 +190,8 @@ void weigh_rows(const Block& b, const uint8_t* page, int32_t r, Span s) {
   for (int64_t c = 0; c < out_floats(b.a->layout) / (2 * L); ++c) {
     if (b.a->layout->bits == 4) weigh_block<T, 4>(b, v, c, r, s);
     else if (b.a->layout->bits == 8) weigh_block<T, 8>(b, v, c, r, s);
-    else weigh_block<T, 16>(b, v, c, r, s);
+    else if (b.a->layout->bits == 16) weigh_block<T, 16>(b, v, c, r, s);
+    else weigh_block<T, 32>(b, v, c, r, s);
   }
 }
 
@@ -204,7 +209,7 @@ inline void attend_page(const Block& b, int32_t page) {
   const Attend* a = b.a;
   const auto *k = static_cast<const uint8_t*>(a->k_pages[page]), *v = static_cast<const uint8_t*>(a->v_pages[page]);
   by_rows(b.rows, [&]<int T>(int32_t r) { score_rows<T>(b, k, r); });
-  const bool coded = a->layout->bits != 16;
+  const bool coded = is_coded(a->layout);
   Span all{kPage, 0};
   for (int32_t r = 0; r < b.rows; ++r) {
     const Span s = visible(b, r, page);

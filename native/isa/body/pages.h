@@ -1,7 +1,7 @@
 // The order of a page. K for lanes that are tokens (scores need no sum across lanes), V for lanes that are channels:
 //
-//   K  16 bits [kPage/L][dim][L]      8 bits [kPage/L][dim/4][L][4]      4 bits [kPage/L][dim/8][L][4]: as weights lie
-//   V  16 bits [kPage][dim]           8 bits [kPage][dim]                4 bits [kPage][dim/2L][L]: channels i and i + L
+//   K  32, 16 bits [kPage/L][dim][L]      8 bits [kPage/L][dim/4][L][4]      4 bits [kPage/L][dim/8][L][4]: as weights lie
+//   V  32, 16 bits [kPage][dim]           8 bits [kPage][dim]                4 bits [kPage][dim/2L][L]: channels i and i + L
 //
 // for each head, then float16 scales [heads][kPage] and zeros [heads][kPage]. dim is padded to whole vectors (V: pairs of them).
 #pragma once
@@ -12,8 +12,8 @@ namespace intaglio {
 namespace {
 
 // Vectors of a tile of L tokens' K, and bytes of one token's V.
-inline int64_t key_vectors(const PageLayout* l) { return l->bits == 16 ? l->head_dim : div_up(l->head_dim, 32 / l->bits); }
-inline int64_t key_tile_bytes(const PageLayout* l) { return key_vectors(l) * L * (l->bits == 16 ? 2 : 4); }
+inline int64_t key_vectors(const PageLayout* l) { return is_coded(l) ? div_up(l->head_dim, 32 / l->bits) : l->head_dim; }
+inline int64_t key_tile_bytes(const PageLayout* l) { return key_vectors(l) * L * (is_coded(l) ? 4 : l->bits / 8); }
 inline int64_t value_bytes(const PageLayout* l) {
   return round_up(l->head_dim, 2 * L) * l->bits / 8;
 }
@@ -24,7 +24,7 @@ inline int64_t head_bytes(const PageLayout* l) {
 }
 
 inline size_t page_bytes(const PageLayout* l) {
-  return size_t(l->kv_heads * (head_bytes(l) + (l->bits == 16 ? 0 : 2 * 2 * kPage)));
+  return size_t(l->kv_heads * (head_bytes(l) + (is_coded(l) ? 2 * 2 * kPage : 0)));
 }
 
 template <class Byte>
@@ -44,7 +44,7 @@ inline const uint16_t* head_zeros(const PageLayout* l, const void* page, int32_t
 // Byte (and shift of a nibble) of channel d of a slot inside its head's codes.
 inline Place page_place(const PageLayout* l, int32_t slot, int32_t d, int32_t is_value) {
   const int64_t tile = slot / L * key_tile_bytes(l), n = slot % L, row = slot * value_bytes(l);
-  if (l->bits == 16) return {is_value ? row + 2 * d : tile + (d * int64_t(L) + n) * 2, 0};
+  if (!is_coded(l)) return {is_value ? row + d * int64_t(l->bits / 8) : tile + (d * int64_t(L) + n) * (l->bits / 8), 0};
   if (l->bits == 8) return {is_value ? row + d : tile + (d / 4 * int64_t(L) + n) * 4 + d % 4, 0};
   if (is_value) return {row + d / (2 * L) * L + d % L, d % (2 * L) / L * 4};
   return {tile + (d / 8 * int64_t(L) + n) * 4 + d % 4, d % 8 / 4 * 4};
@@ -95,21 +95,30 @@ inline void place_values(const PageLayout* l, uint8_t* head, int32_t slot, int32
     for (int32_t j = 0; j < L; ++j) to[j] = uint8_t(codes[i + j] | codes[i + L + j] << 4);
 }
 
-inline void write_halves(const PageLayout* l, uint8_t* codes, int32_t slot, const float* x, int32_t is_value) {
-  uint16_t h[L];
+// Plain pages hold numbers of one of these types.
+inline VF load_number(const float* p) { return loadf(p); }
+inline VF load_number(const uint16_t* p) { return load_half(p); }
+inline void store_number(float* p, VF v) { storef(p, v); }
+inline void store_number(uint16_t* p, VF v) { store_half(p, v); }
+
+template <class Number>
+void write_plain(const PageLayout* l, uint8_t* codes, int32_t slot, const float* x, int32_t is_value) {
+  Number stored[L];
   for (int32_t d = 0; d < l->head_dim; d += L) {
     const int32_t n = l->head_dim - d < L ? l->head_dim - d : L;
     float end[L] = {};
     memcpy(end, x + d, size_t(n) * 4);
-    store_half(h, loadf(end));
-    if (is_value) memcpy(codes + page_place(l, slot, d, 1).byte, h, size_t(n) * 2);
-    for (int32_t i = 0; i < n && !is_value; ++i) memcpy(codes + page_place(l, slot, d + i, 0).byte, h + i, 2);
+    store_number(stored, loadf(end));
+    if (is_value) memcpy(codes + page_place(l, slot, d, 1).byte, stored, size_t(n) * sizeof(Number));
+    for (int32_t i = 0; i < n && !is_value; ++i)
+      memcpy(codes + page_place(l, slot, d + i, 0).byte, stored + i, sizeof(Number));
   }
 }
 
 inline void page_write(const PageLayout* l, void* page, int32_t head, int32_t slot, const float* x, int32_t is_value) {
   uint8_t* to = head_codes(l, static_cast<uint8_t*>(page), head);
-  if (l->bits == 16) return write_halves(l, to, slot, x, is_value);
+  if (l->bits == 32) return write_plain<float>(l, to, slot, x, is_value);
+  if (l->bits == 16) return write_plain<uint16_t>(l, to, slot, x, is_value);
   const PageCode c = code_of(x, l->head_dim, l->bits);
   const_cast<uint16_t*>(head_scales(l, page, head))[slot] = c.scale;
   const_cast<uint16_t*>(head_zeros(l, page, head))[slot] = c.zero;
@@ -123,13 +132,12 @@ inline void page_write(const PageLayout* l, void* page, int32_t head, int32_t sl
 
 inline void page_read(const PageLayout* l, const void* page, int32_t head, int32_t slot, float* x, int32_t is_value) {
   const uint8_t* codes = head_codes(l, static_cast<const uint8_t*>(page), head);
-  const uint32_t flip = l->bits == 8 && !is_value ? kOffset8 : 0, mask = (1u << l->bits) - 1;
+  const uint32_t flip = l->bits == 8 && !is_value ? kOffset8 : 0, mask = l->bits == 4 ? 15 : 255;
   float s = 1, z = 0;
-  if (l->bits != 16) s = half_to_float(head_scales(l, page, head)[slot]), z = half_to_float(head_zeros(l, page, head)[slot]);
+  if (is_coded(l)) s = half_to_float(head_scales(l, page, head)[slot]), z = half_to_float(head_zeros(l, page, head)[slot]);
   for (int32_t d = 0; d < l->head_dim; ++d) {
     const Place p = page_place(l, slot, d, is_value);
-    uint16_t h;
-    if (l->bits == 16) memcpy(&h, codes + p.byte, 2), x[d] = half_to_float(h);
+    if (!is_coded(l)) x[d] = plain_at(l->bits == 32 ? kF32 : kF16, codes + p.byte, 0);
     else x[d] = s * float((codes[p.byte] >> p.shift & mask) ^ flip) - s * z;
   }
 }

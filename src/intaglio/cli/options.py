@@ -42,7 +42,7 @@ Stop = Annotated[
 # how the model is opened
 KV = Annotated[
     str | None,
-    typer.Option("--kv", help="Keys and values as fp16, int8 or int4.", show_default="the model's own"),
+    typer.Option("--kv", help="Keys and values as fp32, fp16, int8 or int4.", show_default="the model's own"),
 ]
 MaxContext = Annotated[
     int | None,

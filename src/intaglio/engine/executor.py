@@ -18,7 +18,7 @@ from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.types import Array
 
-KV_BITS = {"fp16": 16, "int8": 8, "int4": 4}
+KV_BITS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4}
 NOT_FINITE = -2  # a drawn token, where the logits are NaN or infinite
 
 
@@ -50,7 +50,7 @@ class Executor:
         checkpoint: Checkpoint,
         *,
         threads: int | None = None,
-        kv: Literal["fp16", "int8", "int4"] | str | None = None,
+        kv: Literal["fp32", "fp16", "int8", "int4"] | str | None = None,
         max_tokens: int = 512,
         max_sequences: int = 16,
         max_context: int | None = None,
@@ -222,7 +222,7 @@ def _kv_bits(checkpoint: Checkpoint, asked: str | None) -> int:
         quantization = checkpoint.config.get("quantization_config") or {}
         bits = (quantization.get("cache") or {}).get("bits", 16)
         if bits not in KV_BITS.values():
-            raise IntaglioError(f"{checkpoint.name}: cache.bits is {bits!r}, expected 16, 8 or 4")
+            raise IntaglioError(f"{checkpoint.name}: cache.bits is {bits!r}, expected 32, 16, 8 or 4")
         return int(bits)
     if asked not in KV_BITS:
         raise UsageError(f"kv is {asked!r}, expected one of {', '.join(KV_BITS)}")

@@ -10,7 +10,7 @@ from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded
 
 ADDED = (roles.EMBED_PROJ, roles.HEAD_PROJ)  # made by a rotation, no parameters of the original
-KV = {16: "fp16", 8: "int8", 4: "int4"}
+KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
 def label(format: Format) -> str:
