@@ -62,7 +62,7 @@ bench: $(VENV)/.installed
 wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse
 	$(PY) -m build --wheel --outdir dist
-	$(PY) -m auditwheel repair dist/*.whl --wheel-dir wheelhouse
+	PATH=$(abspath $(VENV)/bin):$$PATH $(PY) -m auditwheel repair dist/*.whl --wheel-dir wheelhouse
 	$(PY) -m auditwheel show wheelhouse/*.whl
 	$(PY) bench/wheel_smoke.py wheelhouse/*.whl
 

@@ -1,9 +1,9 @@
 """Heavy optional modules, imported at their first use so that `import intaglio` stays instant.
 
-    if TYPE_CHECKING:
-        import torch
-    else:
-        torch = lazy("torch", extra="compress")
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy("torch", extra="compress")
 """
 
 from __future__ import annotations
