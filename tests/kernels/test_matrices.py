@@ -137,6 +137,23 @@ def test_a_token_does_not_depend_on_its_batch(isa: str, kind: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", [cpu.W4, cpu.W8])
+@pytest.mark.parametrize(("cols", "group"), [(7, 64), (257, 1000), (520, 264), (16384 + 57, 320)])
+def test_runs_of_codes_are_cut_alike_for_one_token_and_many(
+    isa: str, kind: int, cols: int, group: int
+) -> None:
+    """Groups that cross a panel of columns, and rows longer than what one token prepares at a time."""
+    rng = np.random.default_rng(0)
+    m = sample(kind, 70, cols, rng, group=group)
+    packed = m.packed(isa)
+    x = (3 + rng.standard_normal((9, cols))).astype(np.float32)
+    together = packed.linear(x)
+    near(together, x.astype(np.float64) @ m.w.T)
+    for token, alone in zip(x, together, strict=True):
+        assert np.array_equal(packed.linear(token[None])[0], alone)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_row(isa: str, kind: int) -> None:
     m = sample(kind, 35, 130, np.random.default_rng(1))
