@@ -286,7 +286,7 @@ void Executor::read_page(int32_t page, int32_t layer, int32_t head, int32_t slot
   kernels_->page_read(&cache_.layout, cache_.page(page, layer, is_value), head, slot, out, is_value);
 }
 
-size_t Executor::nbytes() const {
+size_t Executor::reserved_nbytes() const {
   size_t total = cache_.memory.nbytes() + logits_.nbytes() + split_.out.nbytes() + split_.partial.nbytes();
   for (const auto& b : buffers_) total += b->nbytes();
   for (const auto& v : vectors_) total += v.nbytes();

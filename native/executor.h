@@ -51,7 +51,7 @@ class Executor {
   void read_page(int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value, float* out) const;
 
   const Limits& limits() const { return limits_; }
-  size_t nbytes() const;  // all memory but the matrices'
+  size_t reserved_nbytes() const;  // all memory but the matrices'; resident where it was used
   size_t cache_nbytes() const { return cache_.memory.nbytes(); }
 
  private:

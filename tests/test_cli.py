@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 import intaglio
 from intaglio.cli import app as cli
 from intaglio.cli.anatomy import dissect
-from intaglio.cli.explain import ranges
+from intaglio.cli.explain import grouped, ranges
+from intaglio.engine.matrices import Line
 from intaglio.models import open_checkpoint
 from tests import tiny_llm
 
@@ -234,6 +235,11 @@ def test_explain_groups_layers_and_names_reasons(artifact: str) -> None:
         assert line["sites"][0] in every
     assert "reads int8 activations" in shown
     assert ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+
+
+def test_explain_tells_inputs_that_are_rounded_but_not_multiplied_as_integers() -> None:
+    line = Line(("model.layers.0.mlp.down_proj",), "w8", "float of 8 bits", "avx2", 1000, ())
+    assert grouped([line])[0][1] == "w8 (float of 8 bits)"
 
 
 def test_compress_reports_as_json_and_on_stderr(model: str, tmp_path: Path) -> None:

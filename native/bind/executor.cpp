@@ -136,7 +136,7 @@ void bind_steps(nb::class_<Executor>& c) {
         e.read_page(page, layer, head, slot, is_value, out.data());
         return numpy(std::move(out));
       })
-      .def_prop_ro("nbytes", &Executor::nbytes)
+      .def_prop_ro("reserved_nbytes", &Executor::reserved_nbytes)
       .def_prop_ro("cache_nbytes", &Executor::cache_nbytes);
 }
 

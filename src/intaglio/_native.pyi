@@ -64,7 +64,7 @@ class Pages:
     ) -> tuple[Array, Array]: ...
 
 class Executor:
-    nbytes: int
+    reserved_nbytes: int
     cache_nbytes: int
     def __init__(
         self,

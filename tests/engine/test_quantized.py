@@ -145,12 +145,26 @@ def test_the_plan_says_why_better_kernels_declined() -> None:
     plan = Executor(rounded(plain("llama"), *FALLBACKS["w4a6"])).plan
     line = next(line for line in plan if line.sites[0] == roles.site(0, "q"))
     assert dict(line.declined)["w4a8-group"].startswith("reads symmetric int8 activations")
+    assert (line.kernel, line.reads) == ("w4", "float of 6 bits")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "activation", "reads"),
+    [
+        (Integer(bits=4, group_size=32), A8, "int8"),
+        (Integer(bits=4, group_size=32), None, "float"),
+        (Integer(bits=8, symmetric=True, group_size=32), A8, "float of 8 bits"),
+    ],
+)
+def test_the_plan_says_what_a_kernel_reads(fmt: Integer, activation: Integer | None, reads: str) -> None:
+    plan = Executor(rounded(plain("llama"), fmt, activation)).plan
+    assert {line.reads for line in plan if "layers" in line.sites[0]} == {reads}
 
 
 def test_a_tied_head_is_the_embedding() -> None:
     executor = Executor(plain("llama-tied"))
     assert [line.sites for line in executor.plan if "layers" not in line.sites[0]] == [(roles.EMBEDDING,)]
-    assert executor.nbytes - executor.cache_nbytes > sum(line.nbytes for line in executor.plan)
+    assert executor.reserved_nbytes - executor.cache_nbytes > sum(line.nbytes for line in executor.plan)
 
 
 def close(got: Array, expected: Array) -> bool:

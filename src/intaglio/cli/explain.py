@@ -52,7 +52,7 @@ def grouped(plan: Iterable[Line]) -> list[list[str]]:
 
     groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in plan:
-        groups.setdefault((_names(line), line.kernel, line.declined), []).append(line)
+        groups.setdefault((_names(line), _kernel(line), line.declined), []).append(line)
     rows = []
     for (names, kernel, declined), lines in groups.items():
         layers = [layer for layer in map(_layer, lines) if layer is not None]
@@ -76,7 +76,12 @@ def ranges(layers: Iterable[int]) -> str:
 def _row(sites: Iterable[str], line: Line) -> list[str]:
     from intaglio.cli.console import size
 
-    return [" + ".join(sites), line.kernel, size(line.nbytes), _reasons(line.declined)]
+    return [" + ".join(sites), _kernel(line), size(line.nbytes), _reasons(line.declined)]
+
+
+def _kernel(line: Line) -> str:
+    """Its name, and what it reads where that is neither of the two usual things."""
+    return line.kernel if line.reads in ("int8", "float") else f"{line.kernel} ({line.reads})"
 
 
 def _reasons(declined: Iterable[tuple[str, str]]) -> str:

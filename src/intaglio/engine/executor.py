@@ -89,13 +89,13 @@ class Executor:
         self._draws: list[int] = []  # of the last step: chunk -> its draw, or -1
 
     @property
-    def nbytes(self) -> int:
-        """All memory the executor holds: packed matrices, buffers, KV pages whether touched yet or not."""
-        return int(self._open().nbytes) + sum(line.nbytes for line in self.plan)
+    def reserved_nbytes(self) -> int:
+        """The matrices, which are resident, and buffers and KV pages, which become so when used."""
+        return int(self._open().reserved_nbytes) + sum(line.nbytes for line in self.plan)
 
     @property
     def cache_nbytes(self) -> int:
-        """Of these, the KV pages."""
+        """Of these, all KV pages."""
         return int(self._open().cache_nbytes)
 
     def step(self, batch: Sequence[Chunk]) -> Array:

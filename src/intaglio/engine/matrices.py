@@ -19,10 +19,15 @@ from intaglio.types import Array
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the plan: these sites run as one matrix by this kernel; why each better one declined."""
+    """One row of the plan: these sites run as one matrix by this kernel; why each better one declined.
+
+    `reads`: "int8", "float", or "float of 8 bits" where the matrix was made for codes of 8 bits but its
+    kernel multiplies floats: these are rounded to the same numbers, without the speed of integers.
+    """
 
     sites: tuple[str, ...]
     kernel: str
+    reads: str
     isa: str
     nbytes: int
     declined: tuple[tuple[str, str], ...]
@@ -93,8 +98,9 @@ def _stack(parts: Sequence[_Part], isa: str, threads: int) -> Packed:
     choice, activation = parts[0].choice, parts[0].operand.activation
     matrix = cpu.pack([part.operand for part in parts], choice, isa=isa, threads=threads)
     declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choice.declined))
-    line = Line(tuple(part.name for part in parts), choice.kernel, isa, matrix.nbytes, declined)
     round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
+    reads = "int8" if choice.reads_int8 else f"float of {round_bits} bits" if round_bits else "float"
+    line = Line(tuple(part.name for part in parts), choice.kernel, reads, isa, matrix.nbytes, declined)
     return Packed(matrix, _bias(parts), choice.reads_int8, round_bits, line)
 
 
