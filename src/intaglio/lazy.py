@@ -31,7 +31,8 @@ class LazyModule(ModuleType):
             if error.name != self.__name__.partition(".")[0]:
                 raise
             raise MissingExtra(self.__name__, self.__dict__["_extra"]) from None
-        return getattr(module, attribute)
+        value = self.__dict__[attribute] = getattr(module, attribute)  # found without this call from now on
+        return value
 
 
 def lazy(name: str, *, extra: str) -> Any:

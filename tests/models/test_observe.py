@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from intaglio.models import roles, transformer
+from intaglio.models import observe, roles, transformer
 from intaglio.models.observe import Observation
 from intaglio.models.transformer import POINTS, block, layer_weights
 from tests.models.tiny import tiny, tiny_checkpoint
@@ -50,6 +50,17 @@ def test_channels_are_those_of_all_tokens(observation: Observation, point: str) 
     assert torch.allclose(observation.mean_abs(point).double(), x.abs().mean(0), rtol=1e-6)
     shape = {"query": (4, 32), "key": (2, 32), "value": (2, 32)}.get(point)
     assert shape is None or observation.absmax(point).shape == shape
+
+
+def test_channels_of_much_text_are_those_of_evenly_spaced_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "CHANNEL_TOKENS", 4)
+    checkpoint = tiny_checkpoint("qwen3")
+    batches = [torch.randn(1, 2, 64) for _ in range(6)]
+    weights = layer_weights(checkpoint, 1)
+    few = Observation(checkpoint.spec, 1, weights, [batches[0], batches[3]])
+    assert torch.equal(
+        Observation(checkpoint.spec, 1, weights, batches).absmax("down_in"), few.absmax("down_in")
+    )
 
 
 @pytest.mark.parametrize("point", roles.INPUTS)

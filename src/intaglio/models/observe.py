@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
+CHANNEL_TOKENS = 4096  # that a channel's largest and mean size are taken from: more changes them little
+
 
 class Observation:
     """Statistics of one block, fed `batches` of (b, t, hidden).
 
-    A question of a kind is answered for every point in one pass over the batches, since the passes cost most:
-    `absmax` and `mean_abs` share one, the four `hessian`s another. Answers must not be written to.
+    A question of a kind is answered for every point in one pass, since the passes cost most: `absmax` and
+    `mean_abs` share one over about CHANNEL_TOKENS tokens, the four `hessian`s one over all of them. Answers
+    must not be written to.
     """
 
     def __init__(self, spec: ModelSpec, layer: int, weights: Weights, batches: Sequence[Tensor]) -> None:
@@ -49,19 +52,26 @@ class Observation:
         """`count` (or all, if fewer) evenly spaced tokens: (count, in), or (count, heads, d)."""
         if (point, count) not in self._rows:
             total = sum(x.shape[0] * x.shape[1] for x in self.batches)
-            self._rows[point, count] = self._fill({point: Rows(count, total)})[point].value
+            self._rows[point, count] = self._fill({point: Rows(count, total)}, self.batches)[point].value
         return self._rows[point, count]
 
     @cached_property
     def _channels(self) -> Mapping[str, Channels]:
-        return self._fill({point: Channels() for point in POINTS})
+        return self._fill({point: Channels() for point in POINTS}, self._few())
 
     @cached_property
     def _hessians(self) -> Mapping[str, Hessian]:
-        return self._fill({point: Hessian() for point in roles.INPUTS})
+        return self._fill({point: Hessian() for point in roles.INPUTS}, self.batches)
 
-    def _fill(self, statistics: Mapping[str, S]) -> Mapping[str, S]:
-        """Runs every batch through the block; each statistic takes in what passes its point."""
+    def _few(self) -> list[Tensor]:
+        """Evenly spaced batches of about CHANNEL_TOKENS in all, at least one."""
+        count = len(self.batches)
+        tokens = sum(batch.shape[0] * batch.shape[1] for batch in self.batches)
+        few = max(1, min(count, round(count * CHANNEL_TOKENS / max(1, tokens))))
+        return [self.batches[i * count // few] for i in range(few)] if count else []
+
+    def _fill(self, statistics: Mapping[str, S], batches: Sequence[Tensor]) -> Mapping[str, S]:
+        """Runs the batches through the block; each statistic takes in what passes its point."""
 
         def tap(point: str, x: Tensor) -> Tensor:
             if point in statistics:
@@ -69,7 +79,7 @@ class Observation:
             return x
 
         with torch.no_grad():
-            for x in self.batches:
+            for x in batches:
                 block(self.spec, self.layer, self.weights, x, tap=tap)
         return statistics
 
@@ -95,7 +105,7 @@ class Channels:
     def add(self, tokens: Tensor) -> None:
         """Takes one batch in."""
         size = tokens.abs()
-        most, total = size.amax(0), size.sum(0, dtype=torch.float64)
+        most, total = size.amax(0), size.sum(0).double()
         self.most = torch.maximum(self.most, most) if self._count else most
         self._sum = self._sum + total if self._count else total
         self._count += len(tokens)
