@@ -64,11 +64,12 @@ class Observation:
         return self._fill({point: Hessian() for point in roles.INPUTS}, self.batches)
 
     def _few(self) -> list[Tensor]:
-        """Evenly spaced batches of about CHANNEL_TOKENS in all, at least one."""
-        count = len(self.batches)
-        tokens = sum(batch.shape[0] * batch.shape[1] for batch in self.batches)
-        few = max(1, min(count, round(count * CHANNEL_TOKENS / max(1, tokens))))
-        return [self.batches[i * count // few] for i in range(few)] if count else []
+        """Evenly spaced batches of about CHANNEL_TOKENS tokens in all, if the first is like the others."""
+        if not self.batches:
+            return []
+        first, count = self.batches[0], len(self.batches)
+        few = min(count, -(-CHANNEL_TOKENS // (first.shape[0] * first.shape[1])))
+        return [first, *(self.batches[i * count // few] for i in range(1, few))]
 
     def _fill(self, statistics: Mapping[str, S], batches: Sequence[Tensor]) -> Mapping[str, S]:
         """Runs the batches through the block; each statistic takes in what passes its point."""
