@@ -31,12 +31,9 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	$(PIP) install -q --no-build-isolation -e '.[dev,eval]'
 	@touch $@
 
-# an editable install prefers the core in its own folder to the one beside the sources: both are replaced
+# what changed of the core since the last build; Python files need no step
 native: $(VENV)/.installed
-	@$(PY) -m cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV)/bin/ninja) $(NATIVE_FLAGS) >build/native.log 2>&1 || { cat build/native.log; exit 1; }
-	@$(PY) -m cmake --build build/dev -j 2 --target _native
-	@cp --remove-destination build/dev/_native*.so src/intaglio/
-	@for so in $(VENV)/lib/python*/site-packages/intaglio/_native*.so; do [ ! -e "$$so" ] || cp --remove-destination build/dev/_native*.so "$$so"; done
+	$(PIP) install -q --no-build-isolation --no-deps -e .
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/intaglio compress smollm2-135m --recipe qserve --output $(OUT)/smollm2-135m-qserve --force
