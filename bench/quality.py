@@ -12,20 +12,31 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import intaglio
 from intaglio.compression import Report, console
+from intaglio.compression.verify import parameters
+from intaglio.engine import score
 from intaglio.engine.executor import Executor
 from intaglio.evaluation.measure import sample_text
-from intaglio.evaluation.quality import compare
 from intaglio.models import open_checkpoint
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import load_recipe, shipped_names
 from intaglio.types import Array
+
+
+class Score(NamedTuple):
+    """What one model does with the text."""
+
+    perplexity: float
+    kl_mean: float
+    top1_agreement: float
 
 
 class Row(NamedTuple):
@@ -43,13 +54,16 @@ def main() -> None:
     """Run, print, and fail if a claim between the recipes that ran does not hold."""
     options = arguments()
     base = open_checkpoint(options.model)
-    windows = sample_text(base, options.text, options.windows, options.seq_len).windows
     with tempfile.TemporaryDirectory(dir=options.directory) as work:
         calibration = texts(options.text, Path(work))
-        rows = [
-            measured(options, base, recipe, calibration, windows, Path(work)) for recipe in options.recipes
-        ]
-    rows.insert(0, original(base, windows, options.threads))
+        reports = {
+            recipe: compressed(options, base, recipe, calibration, Path(work)) for recipe in options.recipes
+        }
+        models = {recipe: open_checkpoint(Path(work) / recipe) for recipe in reports}
+        scores = scored(options, base, models)
+    rows = [Row("full precision", 8 * base.nbytes / parameters(base), *scores.pop(0), 0.0)]
+    for (recipe, report), found in zip(reports.items(), scores, strict=True):
+        rows.append(Row(recipe, report.bits_per_weight, *found, report.seconds or 0.0))
     broken = [text for row in rows[1:] for text in broken_claims(row, {r.recipe: r for r in rows}, rows[0])]
     if options.json:
         print(json.dumps({"rows": [row._asdict() for row in rows], "broken_claims": broken}, indent=1))
@@ -84,18 +98,12 @@ def texts(text: Path | None, work: Path) -> list[str | Path]:
     return ["pydoc", rest]
 
 
-def measured(
-    options: argparse.Namespace,
-    base: Checkpoint,
-    recipe: str,
-    calibration: list[str | Path],
-    windows: list[Array],
-    work: Path,
-) -> Row:
-    """Compress and score."""
-    started = time.monotonic()
+def compressed(
+    options: argparse.Namespace, base: Checkpoint, recipe: str, calibration: list[str | Path], work: Path
+) -> Report:
+    """The artifact, in `work`."""
     with console() as progress:
-        report: Report = intaglio.compress(
+        return intaglio.compress(
             base,
             recipe,
             work / recipe,
@@ -104,27 +112,31 @@ def measured(
             threads=options.threads,
             progress=progress,
         )
-    seconds = time.monotonic() - started
-    found = scored(base, open_checkpoint(work / recipe), windows, options.threads)
-    return Row(recipe, report.bits_per_weight, *found, seconds)
 
 
-def original(base: Checkpoint, windows: list[Array], threads: int | None) -> Row:
-    """The line of full precision."""
-    parameters = sum(math.prod(base.linears[name].shape) for name in base.linears)
-    return Row("full precision", 8 * base.nbytes / parameters, *scored(base, base, windows, threads), 0.0)
+def scored(options: argparse.Namespace, base: Checkpoint, models: dict[str, Checkpoint]) -> list[Score]:
+    """The original and every model, window by window, so that the original runs once."""
+    windows = sample_text(base, options.text, options.windows, options.seq_len).windows
+    executors = [
+        Executor(one, threads=options.threads, max_context=options.seq_len, max_sequences=1)
+        for one in (base, *models.values())
+    ]
+    found: list[list[tuple[Array, Array, Array]]] = [[] for _ in executors]
+    for number, window in enumerate(windows, 1):
+        print(f"scoring window {number} of {len(windows)}", file=sys.stderr)
+        original = executors[0].logits(window)[:-1]
+        for rows, executor in zip(found, executors, strict=True):
+            logits = original if executor is executors[0] else executor.logits(window)[:-1]
+            rows.append(
+                (score.nll(logits, window[1:]), score.kl(original, logits), score.top1(original, logits))
+            )
+    return [summed(rows) for rows in found]
 
 
-def scored(
-    base: Checkpoint, model: Checkpoint, windows: list[Array], threads: int | None
-) -> tuple[float, float, float]:
-    """Perplexity, mean KL and top-1 agreement."""
-    seq_len = len(windows[0])
-    ours, theirs = (
-        Executor(one, threads=threads, max_context=seq_len, max_sequences=1) for one in (model, base)
-    )
-    found = compare((ours.logits, theirs.logits), windows, (model.name, base.name), lambda: None)
-    return found.perplexities[0], found.kl_mean, found.top1_agreement
+def summed(rows: list[tuple[Array, Array, Array]]) -> Score:
+    """Over all tokens of all windows."""
+    nll, kl, same = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Score(math.exp(float(nll.mean())), float(kl.mean()), float(same.mean()))
 
 
 def closed(row: Row, beside: Row, full: Row) -> float:
