@@ -51,10 +51,11 @@ test: $(VENV)/.installed
 
 claims: $(VENV)/.installed
 	$(PY) -m pytest -m claims --timeout 3600 $(ARGS)
+	$(PY) bench/quality.py $(if $(TEXT),--text $(TEXT))
 
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py
-	$(PY) bench/quality.py
+	$(PY) bench/solvers.py
 
 wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse
