@@ -117,7 +117,7 @@ def test_codes_of_a_gguf_file_stay_unless_a_transform_changes_them(
 
 
 def test_embedding_and_head_can_be_coded(model: Path, tmp_path: Path) -> None:
-    report = run(model, tmp_path / "out", "rtn-w8a8", "weights.0={match: [embedding, lm_head], "
+    report = run(model, tmp_path / "out", "rtn-w4", "weights.0={match: [embedding, lm_head], "
                  "terms: [{type: dense, format: {type: int, bits: 8, group_size: 64}}]}")  # fmt: skip
     assert report.coverage.coded == 2
 
