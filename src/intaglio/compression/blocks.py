@@ -107,8 +107,7 @@ def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
 def untouched(coding: Coding, source: Coded) -> Rule:
     """The rule of a matrix that no rule matches: the plain numbers it came in, or narrower ones."""
     wide = Dense(Floating("float32"))
-    plain = all(isinstance(term.format, Floating) for term in source.terms)
-    terms = source.terms if plain else (wide,)
+    terms = source.terms if source.is_plain else (wide,)
     return Rule(terms=(Dense(coding.rest),) if terms == (wide,) and coding.rest else terms)
 
 

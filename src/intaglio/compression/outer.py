@@ -42,7 +42,7 @@ def code(coding: Coding, checkpoint: Checkpoint) -> Block:
 
 def _narrows(rule: Rule, source: Coded) -> bool:
     """Whether plain numbers become narrower ones; a file's own codes, as in GGUF, stay as they are."""
-    return rule.terms != source.terms and all(isinstance(t.format, Floating) for t in source.terms)
+    return rule.terms != source.terms and source.is_plain
 
 
 def _rule(coding: Coding, checkpoint: Checkpoint, name: str) -> Rule:

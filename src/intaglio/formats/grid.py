@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from intaglio.formats.arrays import to_numpy, to_torch
 from intaglio.formats.groups import split
+from intaglio.formats.pack import pack, unpack
 from intaglio.lazy import lazy
+from intaglio.types import State
 
 if TYPE_CHECKING:
     import torch
@@ -40,3 +43,14 @@ class Grid:
         step, zero, row = self.step[:, :, None], self.zero[:, :, None], self.row[:, :, None]
         values = (split(codes, self.group_size) - zero).mul_(step).mul_(row)
         return values.reshape(len(codes), -1)[:, : codes.shape[1]].contiguous()
+
+
+def pack_grid(codes: Tensor, tables: dict[str, Tensor], bits: int) -> State:
+    """What is stored of a grid's codes and tables, as numpy arrays."""
+    return {"codes": pack(to_numpy(codes), bits)} | {name: to_numpy(t) for name, t in tables.items()}
+
+
+def unpack_grid(state: State, bits: int, cols: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Codes uint8 (out, cols) and tables of what is stored."""
+    codes = to_torch(unpack(state["codes"], bits, cols))
+    return codes, {name: to_torch(a) for name, a in state.items() if name != "codes"}

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from intaglio.formats import groups
-from intaglio.formats.arrays import Stored, to_numpy, to_torch
-from intaglio.formats.grid import Grid
+from intaglio.formats.arrays import Stored
+from intaglio.formats.grid import Grid, pack_grid, unpack_grid
 from intaglio.formats.integer import GroupSize
-from intaglio.formats.pack import pack, packed_width, unpack
+from intaglio.formats.pack import packed_width
 from intaglio.lazy import lazy
 from intaglio.types import State
 
@@ -89,12 +89,11 @@ class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
-        return {"codes": pack(to_numpy(codes), self.bits)} | {k: to_numpy(t) for k, t in tables.items()}
+        return pack_grid(codes, tables, self.bits)
 
     def unpack(self, state: State, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Codes uint8 (out, in) and tables of what is stored."""
-        codes = to_torch(unpack(state["codes"], self.bits, shape[1]))
-        return codes, {name: to_torch(a) for name, a in state.items() if name != "codes"}
+        return unpack_grid(state, self.bits, shape[1])
 
     def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
         """Type and shape of everything stored for a matrix of this shape."""

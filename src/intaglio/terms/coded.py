@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from intaglio.formats import Integer
+from intaglio.formats import Floating, Integer
 from intaglio.types import Array, State
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Coded:
         """The arrays of one term, by their own names."""
         prefix = f"{index}."
         return {name.removeprefix(prefix): a for name, a in self.state.items() if name.startswith(prefix)}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is plain numbers, not codes."""
+        return all(isinstance(term.format, Floating) for term in self.terms)
 
     @property
     def nbytes(self) -> int:
