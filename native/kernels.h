@@ -128,7 +128,7 @@ struct Kernels {
 
   // ceilings, for benchmarks: 8-bit dots of operands that stay in the first cache (`codes` and `q` of 1024 bytes; gives
   // the number of multiply-adds), and reading `bytes` in order. `out` (16 of int32) keeps the work from being left out.
-  int64_t (*peak)(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out);
+  int64_t (*peak)(const uint8_t* codes, const int8_t* q, int64_t rounds, int32_t* out);
   void (*read)(const void* from, int64_t bytes, int32_t* out);
 };
 

@@ -39,11 +39,11 @@ inline void finish_rows(const Block& b, int64_t row0) {
     const int64_t query = (row0 + r) / a->rep, head = (row0 + r) % a->rep;
     float* to = a->out + query * a->ldo + head * dim;
     const float* from = b.out + r * out_floats(a->layout);
-    const float scale = a->partial || b.s->sum[r] == 0 ? 1 : 1 / b.s->sum[r];
+    const float total = sum(loadf(b.s->sum[r])), scale = a->partial || total == 0 ? 1 : 1 / total;
     map(from, from, dim, to, [&](VF x, VF) { return mulf(x, setf(scale)); });
     if (!a->partial) continue;
     a->partial[2 * (row0 + r)] = b.s->most[r];
-    a->partial[2 * (row0 + r) + 1] = b.s->sum[r];
+    a->partial[2 * (row0 + r) + 1] = total;
   }
 }
 

@@ -11,7 +11,8 @@ constexpr int kRows = 48, kTogether = kFloatTokens;
 struct AttendState {
   float p[kRows][kPage];  // scores, then probabilities (times V's scale if it has codes)
   int32_t pairs[kRows][kPage / 2];  // for codes: p / p_scale as 16 bits, of slots j and j + kPage/2
-  float most[kRows], sum[kRows], keep[kRows], offset[kRows], p_scale[kRows], q_scale[kRows];
+  float sum[kRows][L];  // of the probabilities, lane by lane
+  float most[kRows], keep[kRows], offset[kRows], p_scale[kRows], q_scale[kRows];
   int32_t q_sum[kRows], begin[kRows], end[kRows];
   const float* q[kRows];
 };
@@ -43,7 +44,8 @@ inline void start_rows(const Block& b, int64_t row0) {
   for (int32_t r = 0; r < b.rows; ++r) {
     const int64_t query = (row0 + r) / b.a->rep, head = (row0 + r) % b.a->rep;
     b.s->q[r] = b.a->q + query * b.a->ldq + head * dim;
-    b.s->most[r] = -INFINITY, b.s->sum[r] = 0, b.s->q_scale[r] = 1;
+    b.s->most[r] = -INFINITY, b.s->q_scale[r] = 1;
+    storef(b.s->sum[r], setf(0));
     set_range(b.a, b.s, r, int32_t(query));
     if (!is_coded(b.a->layout)) continue;
     quantize(b.s->q[r], dim, dim, b.q8 + r * query_bytes(b.a->layout), &b.s->q_scale[r], &b.s->q_sum[r]);

@@ -34,44 +34,49 @@ inline void soften(const Block& b, int32_t r, Span s) {
   b.s->keep[r] = 1, b.s->offset[r] = 0;
   if (s.begin == s.end) return hide(b, r);
   if (b.a->softcap > 0) softcap(p, kPage, b.a->softcap);
-  mask(p, s);
-  VF top = loadf(p);
-  for (int32_t i = L; i < kPage; i += L) top = maxf(top, loadf(p + i));
+  if (s.begin > 0 || s.end < kPage) mask(p, s);
+  VF x[kPage / L];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) x[i] = loadf(p + i * L);
+  VF top = x[0];
+  INTAGLIO_UNROLL
+  for (int i = 1; i < kPage / L; ++i) top = maxf(top, x[i]);
   const float highest = most(top), now = highest > b.s->most[r] ? highest : b.s->most[r];
   if (now != b.s->most[r]) b.s->keep[r] = expf(b.s->most[r] - now);
   b.s->most[r] = now;
-  VF total = setf(0);
-  for (int32_t i = 0; i < kPage; i += L) {
-    const VF e = exp(subf(loadf(p + i), setf(now)));
+  VF total = mulf(loadf(b.s->sum[r]), setf(b.s->keep[r]));
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    const VF e = exp_below(subf(x[i], setf(now)));
     total = addf(total, e);
-    storef(p + i, e);
+    storef(p + i * L, e);
   }
-  b.s->sum[r] = b.s->sum[r] * b.s->keep[r] + sum(total);
+  storef(b.s->sum[r], total);
 }
 
 // Folds V's scales into a row's probabilities and makes them integers: `p_scale` is the largest over 32767. What the
 // zero points take away is of the integers too, so that rounding weighs v and not its code. A NaN among the scales
 // reaches `offset`; slots that nobody wrote may hold one: theirs stay 0.
 inline void fold_values(const Block& b, int32_t r, const uint16_t* scale, const uint16_t* zero) {
-  float* p = b.s->p[r];
-  VF top = setf(0), broken = setf(0), taken = setf(0);
-  for (int32_t i = 0; i < kPage; i += L) {
-    const VF e = loadf(p + i), folded = less(setf(0), e, mulf(e, load_half(scale + i)), setf(0));
-    broken = addf(broken, subf(folded, folded)), top = maxf(top, folded);
-    storef(p + i, folded);
+  VF p[kPage / L], top = setf(0), broken = setf(0), taken = setf(0);
+  VI n[kPage / L];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    const VF e = loadf(b.s->p[r] + i * L);
+    p[i] = less(setf(0), e, mulf(e, load_half(scale + i * L)), setf(0));
+    broken = addf(broken, subf(p[i], p[i])), top = maxf(top, p[i]);
   }
   const float largest = most(top);
-  const VF inverse = setf(largest > 0 ? 32767 / largest : 0);
-  const auto rounded = [&](int32_t i) __attribute__((always_inline)) {
-    const VI n = to_int(mulf(loadf(p + i), inverse));
-    taken = less(setf(0), to_float(n), fma(to_float(n), load_half(zero + i), taken), taken);
-    return n;
-  };
-  for (int32_t j = 0; j < kPage / 2; j += L) {
-    const VI low = rounded(j), high = rounded(kPage / 2 + j);
-    storei(b.s->pairs[r] + j, addi(low, shl<16>(high)));
+  const VF step = setf(largest / 32767), inverse = setf(largest > 0 ? 32767 / largest : 0);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    n[i] = to_int(mulf(p[i], inverse));
+    const VF whole = to_float(n[i]);
+    taken = less(setf(0), whole, fma(whole, load_half(zero + i * L), taken), taken);
   }
-  b.s->p_scale[r] = largest / 32767, b.s->offset[r] = sum(taken) * b.s->p_scale[r] + sum(broken);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L / 2; ++i) storei(b.s->pairs[r] + i * L, addi(n[i], shl<16>(n[i + kPage / L / 2])));
+  b.s->p_scale[r] = largest / 32767, b.s->offset[r] = sum(fma(taken, step, broken));
 }
 
 // The two vectors of channels of block c of a token's V.

@@ -7,9 +7,9 @@
 namespace intaglio {
 namespace {
 
-// e^x, relative error below 2e-7; 0 below -87.3 (float32 has no normal number there), e^88.3 above.
-INTAGLIO_INLINE VF exp(VF x) {
-  const VF y = less(x, setf(88.3f), x, less(setf(88.3f), x, setf(88.3f), x));  // keeps NaN
+// e^x for x up to 88.3, relative error below 2e-7; 0 below -87.3, where float32 has no normal number.
+INTAGLIO_INLINE VF exp_below(VF x) {
+  const VF y = maxf(setf(-88), x);  // in this order it keeps NaN
   const VI n = to_int(mulf(y, setf(1.44269504f)));
   const VF k = to_float(n), r = fnma(k, setf(-2.12194440e-4f), fnma(k, setf(0.693359375f), y));
   VF p = setf(1.9875691500e-4f);
@@ -22,6 +22,9 @@ INTAGLIO_INLINE VF exp(VF x) {
   const VF power = as_float(shl<23>(addi(n, seti(127))));
   return less(x, setf(-87.3f), setf(0), mulf(p, power));
 }
+
+// The same for any x: e^88.3 above that.
+INTAGLIO_INLINE VF exp(VF x) { return exp_below(less(setf(88.3f), x, setf(88.3f), x)); }
 
 INTAGLIO_INLINE VF absolute(VF x) { return as_float(andi(as_int(x), seti(0x7fffffff))); }
 INTAGLIO_INLINE VF negative(VF x) { return subf(setf(0), x); }
