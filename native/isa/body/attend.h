@@ -22,11 +22,11 @@ inline void attend_page(const Block& b, int32_t page) {
   const auto *k = static_cast<const uint8_t*>(a->k_pages[page]), *v = static_cast<const uint8_t*>(a->v_pages[page]);
   by_rows(b.rows, [&]<int T>(int32_t r) { score_rows<T>(b, k, r); });
   const bool coded = is_coded(a->layout);
+  if (coded) open_values(b, v, b.s->end[b.rows - 1] - page * kPage);
   Span all{kPage, 0};
   for (int32_t r = 0; r < b.rows; ++r) {
     const Span s = visible(b, r, page);
-    soften(b, r, s);
-    if (coded) fold_values(b, r, head_scales(a->layout, v, a->kv_head), head_zeros(a->layout, v, a->kv_head));
+    coded ? soften<true>(b, r, s) : soften<false>(b, r, s);
     if (s.begin < s.end) all = {s.begin < all.begin ? s.begin : all.begin, s.end > all.end ? s.end : all.end};
   }
   by_rows(b.rows, [&]<int T>(int32_t r) { weigh_rows<T>(b, v, r, all); });

@@ -28,7 +28,53 @@ inline void hide(const Block& b, int32_t r) {
   memset(b.s->p[r], 0, sizeof b.s->p[r]), memset(b.s->pairs[r], 0, sizeof b.s->pairs[r]);
 }
 
+// V's scales and zero points of a page, ready for every row; slots that nobody wrote may hold anything and become 0.
+inline void open_values(const Block& b, const uint8_t* page, int32_t slots) {
+  AttendState* s = b.s;
+  const uint16_t *scale = head_scales(b.a->layout, page, b.a->kv_head), *zero = head_zeros(b.a->layout, page, b.a->kv_head);
+  VF broken = setf(0);
+  for (int32_t i = 0; i < kPage; i += L) storef(s->v_scale + i, load_half(scale + i)), storef(s->v_zero + i, load_half(zero + i));
+  for (int32_t i = slots; i < kPage; ++i) s->v_scale[i] = s->v_zero[i] = 0;
+  for (int32_t i = 0; i < kPage; i += L) broken = addf(broken, subf(loadf(s->v_scale + i), loadf(s->v_scale + i)));
+  s->v_broken = sum(broken) != 0;  // a NaN: some slot could not be coded
+}
+
+// What the slots that row r sees, and no others, make of a page with a NaN among its scales.
+inline void hide_broken(const Block& b, int32_t r, VF (&p)[kPage / L]) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    const VF scale = loadf(b.s->v_scale + i * L);
+    p[i] = less(setf(0), p[i], mulf(p[i], scale), setf(0));
+    b.s->offset[r] += sum(subf(p[i], p[i]));
+    p[i] = less(setf(0), p[i], p[i], setf(0));
+  }
+}
+
+// Probabilities times V's scales become integers: `p_scale` is the largest over 32767. What the zero points take away is
+// of the integers too, so that rounding weighs v and not its code.
+inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
+  if (b.s->v_broken) hide_broken(b, r, p);
+  VF top = setf(0), taken = setf(0);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    if (!b.s->v_broken) p[i] = mulf(p[i], loadf(b.s->v_scale + i * L));
+    top = maxf(top, p[i]);
+  }
+  const float largest = most(top);
+  const VF inverse = setf(largest > 0 ? 32767 / largest : 0);
+  VI n[kPage / L];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    n[i] = to_int(mulf(p[i], inverse));
+    taken = fma(to_float(n[i]), loadf(b.s->v_zero + i * L), taken);
+  }
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L / 2; ++i) storei(b.s->pairs[r] + i * L, addi(n[i], shl<16>(n[i + kPage / L / 2])));
+  b.s->p_scale[r] = largest / 32767, b.s->offset[r] += sum(taken) * b.s->p_scale[r];
+}
+
 // Scores become probabilities; remembers how much of the earlier sum is kept.
+template <bool Coded>
 inline void soften(const Block& b, int32_t r, Span s) {
   float* p = b.s->p[r];
   b.s->keep[r] = 1, b.s->offset[r] = 0;
@@ -46,37 +92,11 @@ inline void soften(const Block& b, int32_t r, Span s) {
   b.s->most[r] = now;
   VF total = mulf(loadf(b.s->sum[r]), setf(b.s->keep[r]));
   INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L; ++i) {
-    const VF e = exp_below(subf(x[i], setf(now)));
-    total = addf(total, e);
-    storef(p + i * L, e);
-  }
+  for (int i = 0; i < kPage / L; ++i) x[i] = exp_below(subf(x[i], setf(now))), total = addf(total, x[i]);
   storef(b.s->sum[r], total);
-}
-
-// Folds V's scales into a row's probabilities and makes them integers: `p_scale` is the largest over 32767. What the
-// zero points take away is of the integers too, so that rounding weighs v and not its code. A NaN among the scales
-// reaches `offset`; slots that nobody wrote may hold one: theirs stay 0.
-inline void fold_values(const Block& b, int32_t r, const uint16_t* scale, const uint16_t* zero) {
-  VF p[kPage / L], top = setf(0), broken = setf(0), taken = setf(0);
-  VI n[kPage / L];
+  if constexpr (Coded) return fold_values(b, r, x);
   INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L; ++i) {
-    const VF e = loadf(b.s->p[r] + i * L);
-    p[i] = less(setf(0), e, mulf(e, load_half(scale + i * L)), setf(0));
-    broken = addf(broken, subf(p[i], p[i])), top = maxf(top, p[i]);
-  }
-  const float largest = most(top);
-  const VF step = setf(largest / 32767), inverse = setf(largest > 0 ? 32767 / largest : 0);
-  INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L; ++i) {
-    n[i] = to_int(mulf(p[i], inverse));
-    const VF whole = to_float(n[i]);
-    taken = less(setf(0), whole, fma(whole, load_half(zero + i * L), taken), taken);
-  }
-  INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L / 2; ++i) storei(b.s->pairs[r] + i * L, addi(n[i], shl<16>(n[i + kPage / L / 2])));
-  b.s->p_scale[r] = largest / 32767, b.s->offset[r] = sum(fma(taken, step, broken));
+  for (int i = 0; i < kPage / L; ++i) storef(p + i * L, x[i]);
 }
 
 // The two vectors of channels of block c of a token's V.

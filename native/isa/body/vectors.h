@@ -141,14 +141,14 @@ inline int32_t sum_codes(const int8_t* q, int32_t n) {
 
 inline void quantize(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums) {
   const uint32_t bits = largest_bits(x, n);
-  *scale = bits < 0x7f800000u ? bits_float(bits) / 127 : NAN;
+  *scale = bits >= 0x7f800000u ? NAN : bits < kSmallestToken ? 0 : bits_float(bits) / 127;
   memset(q, 0, size_t(round_up(n, 64)));
-  if (!(*scale > 0)) {
+  if (!(bits >= kSmallestToken && bits < 0x7f800000u)) {
     memset(sums, 0, size_t(div_up(n, sum_group)) * 4);
     return;
   }
-  const VF step = setf(*scale);
-  const auto codes = [&](VF v) { return maxi(mini(to_int(divf(v, step)), seti(127)), seti(-127)); };
+  const VF inverse = setf(127 / bits_float(bits));
+  const auto codes = [&](VF v) { return maxi(mini(to_int(mulf(v, inverse)), seti(127)), seti(-127)); };
   int32_t i = 0;
   for (; i + L <= n; i += L) store_i8(q + i, codes(loadf(x + i)));
   float end[L] = {};
