@@ -118,7 +118,7 @@ inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 using Dots = VI;
 constexpr int kDotsPerFlush = 1 << 30;
-constexpr bool kExpands = false;  // 240 is no int8
+constexpr bool kExpands = false;  // its bytes are signed
 inline Dots no_dots() { return seti(0); }
 inline Dots dot(Dots d, VI codes, VI a) { return vdotq_s32(d, vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(a)); }
 inline VI flush(VI acc, Dots d) { return addi(acc, d); }

@@ -41,11 +41,12 @@ def reads(kind: int, x: Array) -> Array:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_integers_are_exact(isa: str, kind: int, data: st.DataObject) -> None:
-    rows, cols, tokens = (data.draw(st.integers(1, most)) for most in (70, 400, 11))
+    rows, cols, tokens = (data.draw(st.integers(1, most)) for most in (70, 400, 40))
     group, seed = 8 * data.draw(st.integers(1, 40)), data.draw(st.integers(0, 99))
     rng = np.random.default_rng(seed)
     bits = 8 if kind == cpu.W8A8 else data.draw(st.integers(2, 4))
-    m = sample(kind, rows, cols, rng, group=group, bits=bits, extreme=data.draw(st.booleans()))
+    extreme, most_step = data.draw(st.booleans()), data.draw(st.sampled_from([8, 9, 16]))
+    m = sample(kind, rows, cols, rng, group=group, bits=bits, extreme=extreme, most_step=most_step)
     q = rng.integers(-127, 128, (tokens, cols)).astype(np.int8)
     assert np.array_equal(m.packed(isa).accumulate(q), q.astype(np.int64) @ m.levels.T)
 
@@ -53,9 +54,10 @@ def test_integers_are_exact(isa: str, kind: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", INTEGER)
 @pytest.mark.parametrize("sign", [-127, 127])
-@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 9])
-def test_extremes_do_not_saturate(isa: str, kind: int, sign: int, tokens: int) -> None:
-    m = sample(kind, 33, 2048, np.random.default_rng(0), group=256, extreme=True)
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 9, 33])
+@pytest.mark.parametrize("most_step", [8, 16])
+def test_extremes_do_not_saturate(isa: str, kind: int, sign: int, tokens: int, most_step: int) -> None:
+    m = sample(kind, 33, 2048, np.random.default_rng(0), group=256, extreme=True, most_step=most_step)
     q = np.full((tokens, 2048), sign, np.int8)
     assert np.array_equal(m.packed(isa).accumulate(q), q.astype(np.int64) @ m.levels.T)
 

@@ -74,36 +74,6 @@ INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const 
   }
 }
 
-// For several tokens: codes times group scale fit a byte, so a vector is scaled once and its groups vanish.
-template <int T, int R>
-INTAGLIO_INLINE void dot_expanded(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
-                                  VI (&acc)[R][T]) {
-  subtract_zeros(w, x, tile, stride, token, acc);
-  const int8_t* q = x->q + token * x->ldq;
-  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
-  Chains<R * T> high;
-  for (int64_t g = 0, v = 0; v < all; ++g) {
-    VI scale[R];
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) scale[r] = twice16(load_u8(tile.group_scales + r * stride + g * L));
-    for (const int64_t end = v + run < all ? v + run : all; v < end; ++v) {
-      INTAGLIO_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const VI codes = loadi(tile.codes + r * stride + v * kVector);
-        const VI a = mul16(low_nibbles(codes), scale[r]), b = mul16(high_nibbles(codes), scale[r]);
-        INTAGLIO_UNROLL
-        for (int t = 0; t < T; ++t) {
-          acc[r][t] = dot(acc[r][t], a, spread4(q + t * x->ldq + 8 * v));
-          VI& other = high.of(r * T + t, acc[r][t]);
-          other = dot(other, b, spread4(q + t * x->ldq + 8 * v + 4));
-        }
-      }
-    }
-  }
-  INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) high.join(i, acc[i / T][i % T]);
-}
-
 template <int T, int R>
 INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
                               VI (&acc)[R][T]) {
@@ -112,28 +82,40 @@ INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const 
   dot_run<true>(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
 }
 
+// Codes of 8 bits whose zero is 128, `vectors` of them in each tile.
 template <int T, int R>
-INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
-                              VI (&acc)[R][T]) {
+INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const uint8_t* codes, int64_t stride, int64_t vectors,
+                              int64_t token, VI (&acc)[R][T]) {
   INTAGLIO_UNROLL
   for (int t = 0; t < T && kOffset8 != 128; ++t) {
     const VI middle = seti(total_sum(x, token + t, w->cols) * (128 - kOffset8));
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], middle);
   }
-  dot_vectors8({tile.codes, stride, x->q + token * x->ldq, x->ldq}, code_vectors(w->kind, w->cols), acc);
+  dot_vectors8({codes, stride, x->q + token * x->ldq, x->ldq}, vectors, acc);
 }
 
-// The exact integers of R tiles and T tokens.
-template <int T, int R>
-INTAGLIO_INLINE void integers(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
-                         VI (&acc)[R][T]) {
-  fill(acc, seti(0));
-  if (w->kind == kW4A8Two) {
-    if constexpr (kExpands && T >= 4) dot_expanded(w, x, tile, stride, token, acc);
-    else dot_two_level(w, x, tile, stride, token, acc);
-  } else if (w->kind == kW4A8) dot_one_level(w, x, tile, stride, token, acc);
-  else dot_eight_bit(w, x, tile, stride, token, acc);
+// For several tokens: a two-level tile as codes of 8 bits, group_scale * (q - group_zero) + 128, written once for all of
+// them, so that its groups and zero points vanish. Not every tile can: false if one leaves the byte.
+inline bool expand(const Matrix* w, const Tile& tile, uint8_t* to) {
+  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
+  VI excess = seti(0);
+  for (int64_t g = 0, v = 0; v < all; ++g) {
+    const VI scale = load_u8(tile.group_scales + g * L), pair = load_u8_pairs(tile.zeros + g / 2 * 2 * L);
+    const VI zero = g % 2 ? shr<16>(pair) : andi(pair, seti(0xffff));
+    const VI top = subi(muli(scale, seti(15)), zero);
+    excess = maxi(excess, maxi(subi(top, seti(127)), subi(zero, seti(128))));
+    const VI wide = twice16(scale), offset = muli(subi(seti(128), zero), seti(0x01010101));
+    for (const int64_t end = v + run < all ? v + run : all; v < end; ++v, to += 2 * kVector) {
+      const VI codes = loadi(tile.codes + v * kVector);
+      storei(to, addi(mul16(low_nibbles(codes), wide), offset));
+      storei(to + kVector, addi(mul16(high_nibbles(codes), wide), offset));
+    }
+  }
+  int32_t lanes[L], most = 0;
+  storei(lanes, excess);
+  for (const int32_t lane : lanes) most = lane > most ? lane : most;
+  return most == 0;
 }
 
 inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
@@ -167,7 +149,23 @@ struct Job {
   const Output* out;  // null: the integers themselves go to acc
   int32_t* acc;
   int64_t ldacc;
+  const uint8_t* expanded = nullptr;  // the two tiles at hand as codes of 8 bits
 };
+
+inline int64_t expanded_bytes(const Matrix* w) { return code_vectors(w->kind, w->cols) * 2 * kVector; }
+
+// The exact integers of R tiles from `row` on and T tokens.
+template <int T, int R>
+INTAGLIO_INLINE void integers(const Job& job, const Tile& tile, int64_t stride, int32_t row, int64_t token, VI (&acc)[R][T]) {
+  const Matrix* w = job.w;
+  fill(acc, seti(0));
+  if (job.expanded) {
+    const int64_t bytes = expanded_bytes(w);
+    dot_eight_bit(w, job.x, job.expanded + row % (2 * L) / L * bytes, bytes, bytes / kVector, token, acc);
+  } else if (w->kind == kW4A8Two) dot_two_level(w, job.x, tile, stride, token, acc);
+  else if (w->kind == kW4A8) dot_one_level(w, job.x, tile, stride, token, acc);
+  else dot_eight_bit(w, job.x, tile.codes, stride, code_vectors(w->kind, w->cols), token, acc);
+}
 
 inline void keep_integers(const Job& job, int64_t token, int32_t row, VI v) {
   int32_t lanes[L];
@@ -179,7 +177,7 @@ template <int T, int R>
 void integer_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
   const Tile tile = tile_at(job.w, l, row);
   VI acc[R][T];
-  integers(job.w, job.x, tile, l.bytes, token, acc);
+  integers(job, tile, l.bytes, row, token, acc);
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i) {
     const int r = i / T, t = i % T;
@@ -212,17 +210,36 @@ void integer_tokens(const Job& job, const Layout& l, int32_t row, int64_t token)
   }
 }
 
-inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
+inline void pair_of_tiles(const Job& job, const Layout& l, int32_t token0, int32_t token1, int32_t row) {
+  int32_t t = token0;
+  for (; t + kTokens <= token1; t += kTokens) integer_tokens<kTokens>(job, l, row, t);
+  if constexpr (kTokens > 4)
+    for (; t + 4 <= token1; t += 4) integer_tokens<4>(job, l, row, t);
+  if (token1 - t == 3) integer_tokens<3>(job, l, row, t);
+  if (token1 - t == 2) integer_tokens<2>(job, l, row, t);
+  if (token1 - t == 1) integer_tokens<1>(job, l, row, t);
+}
+
+constexpr int64_t kMostExpanded = 1 << 18;  // bytes on the stack of whoever multiplies; well within the second cache
+
+inline void expanded_rows(Job job, int32_t token0, int32_t token1, int32_t row0) {
+  alignas(64) uint8_t codes[kMostExpanded];
   const Layout l = layout_of(job.w);
   for (int32_t row = row0; row < job.row1; row += 2 * L) {
-    int32_t t = token0;
-    for (; t + kTokens <= token1; t += kTokens) integer_tokens<kTokens>(job, l, row, t);
-    if constexpr (kTokens > 4)
-      for (; t + 4 <= token1; t += 4) integer_tokens<4>(job, l, row, t);
-    if (token1 - t == 3) integer_tokens<3>(job, l, row, t);
-    if (token1 - t == 2) integer_tokens<2>(job, l, row, t);
-    if (token1 - t == 1) integer_tokens<1>(job, l, row, t);
+    const bool fits = expand(job.w, tile_at(job.w, l, row), codes) &&
+                      expand(job.w, tile_at(job.w, l, row + L), codes + expanded_bytes(job.w));
+    job.expanded = fits ? codes : nullptr;
+    pair_of_tiles(job, l, token0, token1, row);
   }
+}
+
+inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
+  if constexpr (kExpands) {
+    const bool several = job.w->kind == kW4A8Two && token1 - token0 >= 16;
+    if (several && 2 * expanded_bytes(job.w) <= kMostExpanded) return expanded_rows(job, token0, token1, row0);
+  }
+  const Layout l = layout_of(job.w);
+  for (int32_t row = row0; row < job.row1; row += 2 * L) pair_of_tiles(job, l, token0, token1, row);
 }
 
 inline void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
