@@ -125,6 +125,11 @@ struct Kernels {
   void (*page_read)(const PageLayout* layout, const void* page, int32_t head, int32_t slot, float* x, int32_t is_value);
   size_t (*attend_scratch)(const PageLayout* layout, int32_t queries, int32_t rep);
   void (*attend)(const Attend* a);
+
+  // ceilings, for benchmarks: 8-bit dots of operands that stay in the first cache (`codes` and `q` of 1024 bytes; gives
+  // the number of multiply-adds), and reading `bytes` in order. `out` (16 of int32) keeps the work from being left out.
+  int64_t (*peak)(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out);
+  void (*read)(const void* from, int64_t bytes, int32_t* out);
 };
 
 // Every instruction set this build contains and this processor can run, best first; scalar is always last.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "arrays.h"
+#include "roof.h"
 
 namespace intaglio {
 
@@ -166,6 +167,25 @@ nb::ndarray<nb::numpy, float> decode_source(int kind, int cols, const Part& part
   return numpy(std::move(w), {size_t(s.rows), size_t(s.cols)});
 }
 
+// Both ceilings ask the same of their arguments.
+template <class F>
+double ceiling(const std::string& isa, int threads, double seconds, const F& measure) {
+  const Kernels* k = kernels(isa);
+  require(threads >= 1 && threads <= 1024, "threads must be in 1..1024");
+  require(seconds > 0 && seconds <= 60, "seconds must be in (0, 60]");
+  nb::gil_scoped_release release;
+  return measure(k);
+}
+
+double bandwidth(const std::string& isa, int threads, size_t nbytes, double seconds) {
+  require(nbytes >= size_t(threads) * 4096, "reading takes at least 4096 bytes a thread");
+  return ceiling(isa, threads, seconds, [&](const Kernels* k) { return read_bandwidth(k, threads, nbytes, seconds); });
+}
+
+double dot_peak(const std::string& isa, int threads, double seconds) {
+  return ceiling(isa, threads, seconds, [&](const Kernels* k) { return int8_peak(k, threads, seconds); });
+}
+
 void bind_matrix(nb::module_& m) {
   nb::class_<PackedMatrix>(m, "Matrix", "A matrix repacked for one instruction set")
       .def("__init__", pack_into, nb::arg("kind"), nb::arg("cols"), nb::arg("parts").noconvert(), nb::arg("isa") = "",
@@ -191,6 +211,10 @@ void bind_kernels(nb::module_& m) {
   using namespace intaglio;
   m.def("isas", isas, "Instruction sets of this build that this processor runs, best first");
   m.def("decode", decode_source, nb::arg("kind"), nb::arg("cols"), nb::arg("part").noconvert(), "The float32 matrix of one part");
+  m.def("read_bandwidth", bandwidth, nb::arg("isa"), nb::arg("threads"), nb::arg("nbytes"), nb::arg("seconds"),
+        "Bytes a second that so many threads read of a buffer of `nbytes`");
+  m.def("int8_peak", dot_peak, nb::arg("isa"), nb::arg("threads"), nb::arg("seconds"),
+        "Multiply-adds a second of 8-bit integers that stay in the first cache");
   bind_matrix(m);
   bind_pages(m);
   bind_vectors(m);

@@ -289,11 +289,27 @@ void attend(const Attend* a) {
   }
 }
 
+int64_t peak(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out) {
+  constexpr int32_t kLanes = 16;
+  for (int32_t i = 0; i < kLanes; ++i) out[i] = 0;
+  for (int64_t v = 0; v < vectors; ++v)
+    for (int32_t i = 0; i < kLanes; ++i) out[i] += int32_t(codes[(v * kLanes + i) % 1024] & 15) * q[(v * kLanes + i) % 1024];
+  return vectors * kLanes;
+}
+
+void read(const void* from, int64_t bytes, int32_t* out) {
+  const auto* p = static_cast<const uint8_t*>(from);
+  uint64_t sum = 0, word;
+  for (int64_t at = 0; at + 8 <= bytes; at += 8) memcpy(&word, p + at, 8), sum += word;
+  out[0] = int32_t(sum);
+}
+
 }  // namespace
 
 extern const Kernels kScalar = {
     "scalar", 1,         matrix_bytes, pack,       linear,    accumulate, row,           quantize, rms_norm, gate,
     rope,     axpy,      softcap,      page_bytes, page_write, page_read, attend_scratch, attend,
+    peak,     read,
 };
 
 }  // namespace intaglio

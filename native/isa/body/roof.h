@@ -1,0 +1,45 @@
+// What no kernel of this set can pass: its 8-bit dots on operands in the first cache, and reading memory in order.
+#pragma once
+#include "dots.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int kPeakCodes = kDotsPerFlush <= 16 ? 2 : 4, kPeakTokens = 4;  // sums kept: enough to hide a dot's latency
+
+inline int64_t peak(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out) {
+  Dots sums[kPeakCodes][kPeakTokens];
+  fill(sums, no_dots());
+  for (int64_t v = 0; v < vectors; ++v) {
+    VI a[kPeakTokens];
+    INTAGLIO_UNROLL
+    for (int t = 0; t < kPeakTokens; ++t) a[t] = loadi(q + (v * kPeakTokens + t) % 16 * kVector);
+    INTAGLIO_UNROLL
+    for (int r = 0; r < kPeakCodes; ++r) {
+      const VI w = loadi(codes + (v * kPeakCodes + r) % 16 * kVector);
+      INTAGLIO_UNROLL
+      for (int t = 0; t < kPeakTokens; ++t) sums[r][t] = dot(sums[r][t], w, a[t]);
+    }
+  }
+  VI all = seti(0);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPeakCodes * kPeakTokens; ++i) all = flush(all, sums[i / kPeakTokens][i % kPeakTokens]);
+  storei(out, all);
+  return vectors * kPeakCodes * kPeakTokens * kVector;
+}
+
+inline void read(const void* from, int64_t bytes, int32_t* out) {
+  const auto* p = static_cast<const uint8_t*>(from);
+  VI sums[4];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < 4; ++i) sums[i] = seti(0);
+  for (int64_t at = 0; at + 4 * kVector <= bytes; at += 4 * kVector) {
+    prefetch(p + at + 4 * kAhead);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < 4; ++i) sums[i] = addi(sums[i], loadi(p + at + i * kVector));
+  }
+  storei(out, addi(addi(sums[0], sums[1]), addi(sums[2], sums[3])));
+}
+
+}  // namespace
+}  // namespace intaglio
