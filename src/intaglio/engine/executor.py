@@ -59,7 +59,7 @@ class Executor:
     ) -> None:
         spec = checkpoint.spec
         self.spec = spec
-        self.isa = _isa(isa)
+        self.isa = check_isa(isa)
         self.threads = count_threads(threads)
         self.kv_bits = _kv_bits(checkpoint, kv)
         self.max_tokens = max_tokens
@@ -199,7 +199,7 @@ def _checked(call: Any, *arguments: Any, **named: Any) -> Any:
         raise IntaglioError("not enough memory: ask for fewer pages (max_context, max_sequences)") from None
 
 
-def _isa(asked: str | None) -> str:
+def check_isa(asked: str | None) -> str:
     known = _native.isas()
     isa = asked or os.environ.get("INTAGLIO_ISA") or known[0]
     if isa not in known:
