@@ -79,16 +79,21 @@ class Field:
         self._lost(worker.job, reason)
 
 
-def starts(jobs: Sequence[Job], repeats: int) -> list[Start]:
+def starts(jobs: Sequence[Job], repeats: int, lost: Lost) -> list[Start]:
     """Fresh processes, `repeats` of each, in turn."""
     python: list[float] = []
     runs: dict[Job, list[Worker]] = {job: [] for job in jobs}
     for index in range(repeats):
         python.append(interpreter())
-        for job in rotated(jobs, index):
-            worker = Worker(job)
-            worker.close()
-            runs[job].append(worker)
+        for job in rotated(list(runs), index):
+            try:
+                worker = Worker(job)
+            except IntaglioError as error:
+                del runs[job]
+                lost(job, str(error))
+            else:
+                worker.close()
+                runs[job].append(worker)
     return [_start(found, median(python)) for found in runs.values()]
 
 

@@ -40,7 +40,7 @@ def svg(result: Result) -> str:
     parts = [*_grid(x, y), *_roofs(result, x, y), *_points(result.cells, x, y), *_legend(result.cells)]
     title = f"Roofline of {result.model.name}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' aria-label="{escape(title)}">\n' + "\n".join(parts) + "\n</svg>"
     )
 
@@ -72,31 +72,31 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
 def _roofs(result: Result, x: Axis, y: Axis) -> Iterator[str]:
     """Reading is a slope, computing a level; each roof is the lower of the two."""
     found = result.limits
-    peak = found.int8_gmac_s
-    for name, speed, style in (
-        ("read at the model's size", found.read_gb_s, "roof"),
-        ("read from memory", found.dram_gb_s, "roof dashed"),
-    ):
-        ridge = min(max(peak / speed, x.low), x.high)
-        start = (x.at(x.low), y.at(min(x.low * speed, peak)))
-        yield (
-            f'<polyline class="{style}" points="{start[0]:.1f},{start[1]:.1f} {x.at(ridge):.1f},{y.at(peak):.1f}'
-            f' {x.end:.1f},{y.at(peak):.1f}"><title>{escape(name)}: {number(speed)} GB/s</title></polyline>'
-        )
-    yield _text(x.end - 6, y.at(peak) - 8, f"int8 {number(peak)} GMAC/s", "note", "end")
-    yield _text(
-        start[0] + 8, y.at(x.low * found.read_gb_s) - 12, f"{number(found.read_gb_s)} GB/s", "note", "start"
+    peak, near = found.int8_gmac_s, found.read_gb_s
+    yield _roof(near, peak, x, y, "roof", f"read at the model's size: {number(near)} GB/s")
+    yield _roof(
+        found.dram_gb_s, peak, x, y, "roof dashed", f"read from memory: {number(found.dram_gb_s)} GB/s"
     )
+    yield _text(x.end - 6, y.at(peak) - 8, f"int8 {number(peak)} GMAC/s", "note", "end")
+    begin = y.at(min(x.low * near, peak))
+    yield _text(x.begin + 8, begin - 24, f"{number(near)} GB/s", "note", "start")
+
+
+def _roof(speed: float, peak: float, x: Axis, y: Axis, style: str, title: str) -> str:
+    """From the left edge up to the ridge, then level; `speed` in GB/s, `peak` in GMAC/s."""
+    ridge = min(max(peak / speed, x.low), x.high)
+    corners = [(x.low, min(x.low * speed, peak)), (ridge, min(ridge * speed, peak)), (x.high, peak)]
+    points = " ".join(f"{x.at(across):.1f},{y.at(up):.1f}" for across, up in corners)
+    return f'<polyline class="{style}" points="{points}"><title>{escape(title)}</title></polyline>'
 
 
 def _points(cells: Sequence[Cell], x: Axis, y: Axis) -> Iterator[str]:
     for cell in cells:
         name = f"{ENGINES[cell.engine][1]} {cell.format}, {cell.workload}: {number(cell.median)} tokens/s"
         measured = f"{number(cell.gmac_s)} GMAC/s at {number(cell.intensity)} MAC/byte"
-        yield (
-            f'<path class="point {cell.engine}" d="{_mark(cell.kind, x.at(cell.intensity), y.at(cell.gmac_s))}">'
-            f"<title>{escape(f'{name}, {measured}')}</title></path>"
-        )
+        shape = _mark(cell.kind, x.at(cell.intensity), y.at(cell.gmac_s))
+        title = escape(f"{name}, {measured}")
+        yield f'<path class="point {cell.engine}" d="{shape}"><title>{title}</title></path>'
 
 
 def _mark(kind: str, x: float, y: float) -> str:

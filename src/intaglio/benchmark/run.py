@@ -124,7 +124,7 @@ class Run:
             self.notes.append("load time and memory are not measured: a synthetic model is made when opened")
             return
         jobs = [worker.job for worker in field.workers if not _is_long(worker)]
-        self.starts = starts(jobs, self.request.repeats)
+        self.starts = starts(jobs, self.request.repeats, self.lose)
 
     def result(self) -> Result:
         assert self.native.isa is not None

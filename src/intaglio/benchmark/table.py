@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from intaglio.benchmark.engines import ENGINES
 from intaglio.benchmark.result import Cell, Result, Start, best
-from intaglio.benchmark.workloads import ANSWER, PROMPT
 
 OURS = "intaglio"
 
@@ -32,10 +31,13 @@ def number(value: float) -> str:
 
 def limits_line(result: Result) -> str:
     """What the machine can do, in one sentence."""
-    found = result.limits
+    found, machine = result.limits, result.machine
+    reads = (
+        f"{number(found.read_gb_s)} GB/s at the model's size and {number(found.dram_gb_s)} GB/s from memory"
+    )
     return (
-        f"{result.machine.cpu}, {result.threads} threads, {result.machine.isa}: reads {number(found.read_gb_s)} GB/s at"
-        f" the model's size and {number(found.dram_gb_s)} GB/s from memory, {number(found.int8_gmac_s)} GMAC/s in int8"
+        f"{machine.cpu}, {result.threads} threads, {machine.isa}: reads {reads},"
+        f" {number(found.int8_gmac_s)} GMAC/s in int8"
     )
 
 
@@ -44,8 +46,7 @@ def _speed(result: Result) -> Table:
     fastest = {(cell.workload, cell.engine): cell for cell in best(result.cells)}
     workloads = list(dict.fromkeys(cell.workload for cell in result.cells))
     rows = [[workload, *_across(workload, engines, fastest)] for workload in workloads]
-    title = f"tokens/s; a batch: {PROMPT} in, {ANSWER} out for each stream, all counted"
-    return Table(title, ["", *(ENGINES[engine][1] for engine in engines)], rows)
+    return Table("tokens/s", ["", *(ENGINES[engine][1] for engine in engines)], rows)
 
 
 def _across(workload: str, engines: list[str], fastest: dict[tuple[str, str], Cell]) -> list[str]:
