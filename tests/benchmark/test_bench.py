@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,7 @@ def test_an_original_that_is_gone_is_a_note(tmp_path: Path) -> None:
         (("--context", "8"), "decode of 8 cannot be measured: the least is 33"),
         (("--html", "/nowhere/page.html"), "--html: /nowhere is no directory"),
         (("--isa", "z80"), "isa is 'z80'"),
+        (("--kv", "fp4"), "kv is 'fp4', expected one of fp32"),
         (("--prefill", "512", "--context", "none", "--batch", "none"), "256 positions: nothing to measure"),
     ],
 )
@@ -145,7 +147,7 @@ def test_a_worker_says_why_it_cannot(tmp_path: Path) -> None:
     failure = msgspec.json.decode(answers.getvalue(), type=Answer)
     assert isinstance(failure, Failure)
     assert "config.json" in failure.reason
-    with pytest.raises(IntaglioError, match=r"intaglio\s+failed: .*config.json"):
+    with pytest.raises(IntaglioError, match=r"intaglio failed: .*config.json"):
         Worker(job(tmp_path))
 
 
@@ -177,8 +179,8 @@ def test_every_engine_is_first_in_turn() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_leaves_no_process(artifact: Path, end: signal.Signals) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_process(artifact: Path, tmp_path: Path, end: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
@@ -190,13 +192,17 @@ def test_an_interrupted_run_leaves_no_process(artifact: Path, end: signal.Signal
         "--repeats",
         "500",
     ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         workers = awaited(lambda: [pid for pid in children(process.pid) if state(pid) == "T"])
         process.send_signal(end)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == (130 if end == signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[end]
     assert err == b""
     assert awaited(lambda: all(state(pid) in (None, "Z") for pid in workers))
+    assert end == signal.SIGKILL or not list(tmp_path.iterdir())
 
 
 def awaited(found: Any) -> Any:

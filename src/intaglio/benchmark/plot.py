@@ -73,21 +73,26 @@ def _roofs(result: Result, x: Axis, y: Axis) -> Iterator[str]:
     """Reading is a slope, computing a level; each roof is the lower of the two."""
     found = result.limits
     peak, near = found.int8_gmac_s, found.read_gb_s
-    yield _roof(near, peak, x, y, "roof", f"read at the model's size: {number(near)} GB/s")
-    yield _roof(
-        found.dram_gb_s, peak, x, y, "roof dashed", f"read from memory: {number(found.dram_gb_s)} GB/s"
+    yield from _roof(near, peak, x, y, "roof", f"{number(near)} GB/s at the model's size")
+    yield from _roof(
+        found.dram_gb_s, peak, x, y, "roof dashed", f"{number(found.dram_gb_s)} GB/s from memory"
     )
     yield _text(x.end - 6, y.at(peak) - 8, f"int8 {number(peak)} GMAC/s", "note", "end")
-    begin = y.at(min(x.low * near, peak))
-    yield _text(x.begin + 8, begin - 24, f"{number(near)} GB/s", "note", "start")
 
 
-def _roof(speed: float, peak: float, x: Axis, y: Axis, style: str, title: str) -> str:
+def _roof(speed: float, peak: float, x: Axis, y: Axis, style: str, name: str) -> Iterator[str]:
     """From the left edge up to the ridge, then level; `speed` in GB/s, `peak` in GMAC/s."""
     ridge = min(max(peak / speed, x.low), x.high)
     corners = [(x.low, min(x.low * speed, peak)), (ridge, min(ridge * speed, peak)), (x.high, peak)]
-    points = " ".join(f"{x.at(across):.1f},{y.at(up):.1f}" for across, up in corners)
-    return f'<polyline class="{style}" points="{points}"><title>{escape(title)}</title></polyline>'
+    places = [(x.at(across), y.at(up)) for across, up in corners]
+    points = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
+    yield f'<polyline class="{style}" points="{points}"><title>{escape(name)}</title></polyline>'
+    (left, low), (right, high), _ = places
+    share, below = (0.2, 18) if "dashed" in style else (0.5, -8)  # apart, and clear of most points
+    across, up = left + share * (right - left), low + share * (high - low)
+    angle = math.degrees(math.atan2(high - low, right - left))
+    turn = f"rotate({angle:.1f} {across:.1f} {up:.1f})"
+    yield _text(across, up + below, name, "note", "middle", turn=turn)
 
 
 def _points(cells: Sequence[Cell], x: Axis, y: Axis) -> Iterator[str]:

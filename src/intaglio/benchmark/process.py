@@ -87,7 +87,8 @@ class Worker:
 
     def _failed(self, answer: Answer | None) -> IntaglioError:
         reason = answer.reason if isinstance(answer, Failure) else self._last_words()
-        return IntaglioError(f"{ENGINES[self.job.engine][1]} {self.job.format} failed: {reason}")
+        name = f"{ENGINES[self.job.engine][1]} {self.job.format}".strip()
+        return IntaglioError(f"{name} failed: {reason}")
 
     def _last_words(self) -> str:
         code = self._process.wait()

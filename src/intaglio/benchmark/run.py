@@ -18,7 +18,7 @@ from intaglio.benchmark.machine import Sample, limits, machine, measured
 from intaglio.benchmark.process import Worker
 from intaglio.benchmark.result import Cell, Result, Shapes, Start, best, spread
 from intaglio.benchmark.workloads import Kind, Workload, fitting, needs, planned
-from intaglio.engine.executor import check_isa, count_threads
+from intaglio.engine.executor import check_isa, check_kv, count_threads
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.checkpoint import Checkpoint
 
@@ -67,6 +67,7 @@ class Run:
 
     def __init__(self, request: Request, checkpoint: Checkpoint, workloads: list[Workload]) -> None:
         positions, streams = needs(workloads)
+        check_kv(checkpoint, request.kv)
         self.request = request
         self.checkpoint = checkpoint
         self.native = Job(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -83,6 +84,7 @@ def command(
         kv=kv,
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
+    signal.signal(signal.SIGTERM, _end)
     with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(_silent) as progress:
         result = bench(request, progress)
     if html is not None:
@@ -103,6 +105,11 @@ def _sizes(option: str, text: str) -> tuple[int, ...]:
     if wrong := [part for part in parts if not part.isdecimal() or not 0 < int(part) < 1 << 24]:
         raise UsageError(f"{option}: {wrong[0]!r} is no size; expected numbers like 64,1024, or none")
     return tuple(map(int, parts))
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """Told to end: processes are stopped and files removed on the way out."""
+    sys.exit(128 + number)
 
 
 def _silent(what: str, done: int, of: int) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ class LlamaCpp:
         self.weight_bytes = int(llama_cpp.llama_model_size(self._model))
         self.kv_bits = KV[self._kv]
         self.vocab = int(llama_cpp.llama_vocab_n_tokens(vocabulary))
+        self._batch = Batch()
         self._llama: Any = None
         self._sized = (0, 0)
         self._context: Tokens = ()
@@ -71,7 +71,7 @@ class LlamaCpp:
 
     def _enter(self, prompts: Sequence[Tokens]) -> list[int]:
         """All prompts, in calls of LARGEST tokens -> the token after each."""
-        rows = [(t, i, s, i + 1 == len(p)) for s, p in enumerate(prompts) for i, t in enumerate(p)]
+        rows = [(t, i, i + 1 == len(p), s) for s, p in enumerate(prompts) for i, t in enumerate(p)]
         drawn: list[int] = []
         for start in range(0, len(rows), LARGEST):
             drawn += self._decode(np.array(rows[start : start + LARGEST], np.int32))
@@ -82,15 +82,14 @@ class LlamaCpp:
         started, streams = time.perf_counter(), np.arange(len(tokens), dtype=np.int32)
         for at in range(position, position + steps):
             ones = np.ones_like(streams)
-            tokens = self._decode(np.stack([np.array(tokens, np.int32), ones * at, streams, ones], 1))
+            tokens = self._decode(np.stack([np.array(tokens, np.int32), ones * at, ones, streams], 1))
         return time.perf_counter() - started
 
     def _decode(self, rows: Array) -> list[int]:
-        """rows (n, 4) int32: token, position, stream, whether a token follows -> those drawn, in order."""
-        with _batch(rows) as batch:
-            if status := llama_cpp.llama_decode(self._llama, batch):
-                raise IntaglioError(f"llama.cpp refuses a batch of {len(rows)} tokens (status {status})")
-        return [self._likeliest(int(row)) for row in np.flatnonzero(rows[:, 3])]
+        """rows (n, 4) int32, as `Batch.filled` takes them -> the tokens drawn, in order."""
+        if status := llama_cpp.llama_decode(self._llama, self._batch.filled(rows)):
+            raise IntaglioError(f"llama.cpp refuses a batch of {len(rows)} tokens (status {status})")
+        return [self._likeliest(int(row)) for row in np.flatnonzero(rows[:, 2])]
 
     def _likeliest(self, row: int) -> int:
         logits = llama_cpp.llama_get_logits_ith(self._llama, row)
@@ -135,20 +134,23 @@ def quantize(source: Path, target: Path, kind: str, threads: int) -> Path:
     return target
 
 
-@contextmanager
-def _batch(rows: Array) -> Iterator[Any]:
-    batch = llama_cpp.llama_batch_init(len(rows), 0, 1)
-    try:
-        batch.n_tokens = len(rows)
-        ones = np.ones(len(rows), np.int32)
-        for field, values in ((batch.token, rows[:, 0]), (batch.pos, rows[:, 1]), (batch.n_seq_id, ones)):
-            np.ctypeslib.as_array(field, (len(rows),))[:] = values
-        np.ctypeslib.as_array(batch.logits, (len(rows),))[:] = rows[:, 3]
-        for index, stream in enumerate(rows[:, 2].tolist()):
-            batch.seq_id[index][0] = stream
-        yield batch
-    finally:
-        llama_cpp.llama_batch_free(batch)
+class Batch:
+    """llama.cpp's struct for a call, made once and filled again, so that filling it costs next to nothing."""
+
+    def __init__(self) -> None:
+        self._batch = llama_cpp.llama_batch_init(LARGEST, 0, 1)
+        fields = (self._batch.token, self._batch.pos, self._batch.logits)
+        self._views = [np.ctypeslib.as_array(field, (LARGEST,)) for field in fields]
+        np.ctypeslib.as_array(self._batch.n_seq_id, (LARGEST,))[:] = 1
+
+    def filled(self, rows: Array) -> Any:
+        """rows (n, 4) int32: token, position, whether a token follows, stream."""
+        self._batch.n_tokens = len(rows)
+        for view, column in zip(self._views, rows.T, strict=False):
+            view[: len(rows)] = column
+        for index, stream in enumerate(rows[:, 3].tolist()):
+            self._batch.seq_id[index][0] = stream
+        return self._batch
 
 
 _silence: list[Any] = []  # what C still points to must not be collected
