@@ -162,15 +162,19 @@ def test_a_worker_stands_still_between_rounds_and_ends_when_closed(model: Path) 
     assert state(worker.pid) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_who_fails_leaves_and_the_others_go_on(model: Path) -> None:
     lost: list[str] = []
     with Field(lambda one, reason: lost.append(reason)) as field:
-        field.enter(job(model))
-        field.enter(job(model, positions=20))
-        rounds = field.race(Workload("decode", 64), 2, list(field.workers))
+        for positions in (20, 40, 192):  # too few to open, too few for the workload, enough
+            field.enter(job(model, positions=positions))
+        workers = list(field.workers)
+        assert [worker.job.positions for worker in workers] == [40, 192]
+        rounds = field.race(Workload("decode", 64), 2, workers)
         assert [worker.job.positions for worker in rounds] == [192]
-        assert len(lost) == 1
-    assert "failed" in lost[0]
+        assert [worker.job.positions for worker in field.workers] == [192]
+    assert [reason.startswith("intaglio failed: ") for reason in lost] == [True, True]
+    assert [state(worker.pid) for worker in workers] == [None, None]
 
 
 def test_every_engine_is_first_in_turn() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from intaglio.benchmark import run
 from intaglio.benchmark.engines import Job, llama_cpp, native, openvino, transformers
 from intaglio.benchmark.engines.llama_cpp import quantize
 from intaglio.benchmark.entrants import named
@@ -113,3 +114,30 @@ def test_all_that_are_installed_take_part(model: Path) -> None:
     }
     assert {"intaglio", "transformers"} <= set(record["decode"])
     assert {start["engine"] for start in record["starts"]} == set(record["decode"])
+
+
+@needs_llama_cpp
+def test_long_contexts_are_measured_with_coded_keys_and_values_too(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LONG", 128)
+    args = (
+        "--prefill",
+        "none",
+        "--batch",
+        "none",
+        "--context",
+        "64,128",
+        "--repeats",
+        "1",
+        "-t",
+        "1",
+        "--json",
+    )
+    done = CliRunner().invoke(cli.app, ["bench", str(model), *args, "--peers", "llama.cpp"])
+    assert done.exit_code == 0, done.output
+    cells = [cell for cell in json.loads(done.stdout)["cells"] if cell["engine"] == "llama_cpp"]
+    short = {cell["format"]: cell["median"] for cell in cells if cell["size"] == 64}
+    assert sorted(short) == ["Q4_0", "Q4_1", "Q4_K_M"]
+    best = max(short, key=short.__getitem__)
+    assert sorted(c["format"] for c in cells if c["size"] == 128) == sorted([*short, f"{best} kv q4_0"])

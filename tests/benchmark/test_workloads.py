@@ -10,6 +10,7 @@ from intaglio.benchmark.workloads import SIZES, Workload, fitting, needs, planne
 from intaglio.engine.executor import Executor
 from intaglio.errors import UsageError
 from intaglio.models.spec import ModelSpec
+from intaglio.terms import decode
 from tests.engine.small import far, tokens
 from tests.models.tiny import tiny_checkpoint
 
@@ -80,6 +81,16 @@ def test_a_synthetic_model_runs_on_the_integer_kernels(monkeypatch: pytest.Monke
     assert 0.1 < found.std() < 10
     again = Executor(synthetic.open_model("synthetic:small"), threads=1, max_sequences=1)
     assert far(again.logits(tokens(20, vocab=300)), found) == 0
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens", "model.layers.0.mlp.down_proj"])
+def test_synthetic_weights_are_like_trained_ones(name: str) -> None:
+    from intaglio.benchmark.synthetic import _compressed, _plain
+
+    for make in (_compressed, _plain):
+        w = decode(make(name, (256, 512)))
+        assert abs(float(w.mean())) < 0.1 * float(w.std())
+        assert float(w.std()) == pytest.approx(512**-0.5, rel=0.1)
 
 
 def test_an_unknown_synthetic_model_names_those_there_are() -> None:

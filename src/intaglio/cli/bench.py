@@ -32,7 +32,9 @@ def command(
     peers: Annotated[
         str | None,
         typer.Option(
-            help="Of llama.cpp, openvino and transformers, or none.", show_default="all that are installed"
+            metavar="NAMES",
+            help="Of llama.cpp, openvino and transformers, or none.",
+            show_default="all that are installed",
         ),
     ] = None,
     against: Annotated[
@@ -41,18 +43,25 @@ def command(
             metavar="MODEL", help="What the peers run.", show_default="what the model was compressed from"
         ),
     ] = None,
-    prefill: Annotated[str, typer.Option(help="Tokens of the prompts; 512 is always among them.")] = (
-        "128,512,2048"
-    ),
+    prefill: Annotated[
+        str, typer.Option(metavar="SIZES", help="Tokens of the prompts; 512 is always among them.")
+    ] = ("128,512,2048"),
     context: Annotated[
-        str, typer.Option(help="Contexts at which single tokens are decoded; 64 is always among them.")
+        str,
+        typer.Option(
+            metavar="SIZES", help="Contexts at which single tokens are decoded; 64 is always among them."
+        ),
     ] = "64,1024,4096,8192",
     batch: Annotated[
-        str, typer.Option(help="Streams at once, 128 tokens in and 64 out; 32 is always among them.")
+        str,
+        typer.Option(
+            metavar="SIZES", help="Streams at once, 128 tokens in and 64 out; 32 is always among them."
+        ),
     ] = "1,4,16,64",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of each; more while they differ.")] = 5,
     isa: Annotated[
-        str | None, typer.Option(help="Our instruction set.", show_default="the best there is")
+        str | None,
+        typer.Option(metavar="NAME", help="Our instruction set.", show_default="the best there is"),
     ] = None,
     kv: options.KV = None,
     threads: options.Threads = None,
