@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intaglio.benchmark.machine import Machine, Sample, limits
-from intaglio.benchmark.result import Cell, Result, Shapes, Start
+from intaglio.benchmark.result import Cell, Model, Result, Shapes, Start
 
 
 def cell(workload: str, engine: str, form: str, median: float, intensity: float = 2.0) -> Cell:
@@ -35,7 +35,7 @@ CELLS = [
 
 def result(name: str = "tiny") -> Result:
     return Result(
-        model=Shapes(name, 88_000_000, 2, 64, 96, 4, 2, 16, 131, 256),
+        model=Model(name, 88_000_000, Shapes(2, 64, 96, 4, 2, 16, 131, 256)),
         base="base",
         command=f"intaglio bench {name}",
         threads=2,

@@ -27,6 +27,7 @@ def test_the_record_has_the_headlines_in_the_best_format() -> None:
     assert {"cells", "machine", "versions", "model", "starts", "skipped", "notes", "command"} <= set(record)
     assert {"cpu", "cores", "isa", "memory"} <= set(record["machine"])
     assert record["model"]["bytes"] == 88_000_000
+    assert record["model"]["shapes"]["hidden"] == 64
 
 
 def test_the_best_of_every_engine_and_workload() -> None:

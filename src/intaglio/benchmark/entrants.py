@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ import intaglio
 from intaglio.benchmark import synthetic
 from intaglio.benchmark.engines import ENGINES, Job
 from intaglio.errors import IntaglioError, UsageError
-from intaglio.models import artifact, gguf_vocabulary, gguf_writer, open_checkpoint, packaged
+from intaglio.models import artifact, gguf_vocabulary, gguf_writer, json_text, open_checkpoint, packaged
 from intaglio.models.checkpoint import Checkpoint
 
 FORMATS = {
@@ -58,7 +57,7 @@ def base_of(model: str, checkpoint: Checkpoint, against: str | None) -> str:
     if against is not None or not artifact.is_artifact(checkpoint.config) or synthetic.is_synthetic(model):
         return against or model
     report = Path(model) / artifact.REPORT
-    base = json.loads(report.read_text()).get("model") if report.is_file() else None
+    base = json_text.read_object(report).get("model") if report.is_file() else None
     return str(base or "")
 
 

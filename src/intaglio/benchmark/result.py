@@ -48,10 +48,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shapes(msgspec.Struct, frozen=True):
-    """The model: its name, its stored weights, and what its matrices are like."""
+    """What a model's matrices are like."""
 
-    name: str
-    bytes: int
     layers: int
     hidden: int
     intermediate: int
@@ -62,10 +60,18 @@ class Shapes(msgspec.Struct, frozen=True):
     positions: int
 
 
+class Model(msgspec.Struct, frozen=True):
+    """What was measured: its name, its stored weights, its shapes."""
+
+    name: str
+    bytes: int
+    shapes: Shapes
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """`skipped`: engine -> why it is not here. `notes`: what was left out."""
 
-    model: Shapes
+    model: Model
     base: str | None
     command: str
     threads: int

@@ -16,7 +16,7 @@ from intaglio.benchmark.entrants import Asked, base_of, entrants, versions
 from intaglio.benchmark.field import Field, starts
 from intaglio.benchmark.machine import Sample, limits, machine, measured
 from intaglio.benchmark.process import Worker
-from intaglio.benchmark.result import Cell, Result, Shapes, Start, best, spread
+from intaglio.benchmark.result import Cell, Model, Result, Shapes, Start, best, spread
 from intaglio.benchmark.workloads import Kind, Workload, fitting, needs, planned
 from intaglio.engine.executor import check_isa, check_kv, count_threads
 from intaglio.errors import IntaglioError, UsageError
@@ -71,14 +71,14 @@ class Run:
         self.request = request
         self.checkpoint = checkpoint
         self.native = Job(
-            "intaglio",
-            "",
-            request.model,
-            count_threads(request.threads),
-            positions,
-            streams,
-            check_isa(request.isa),
-            request.kv,
+            engine="intaglio",
+            format="",
+            model=request.model,
+            threads=count_threads(request.threads),
+            positions=positions,
+            streams=streams,
+            isa=check_isa(request.isa),
+            kv=request.kv,
         )
         self.base = base_of(request.model, checkpoint, request.against)
         self.notes: list[str] = []
@@ -112,9 +112,9 @@ class Run:
         """Limits, then all rounds of one workload."""
         assert self.native.isa is not None
         self.samples.append(measured(self.native.isa, self.native.threads, self.checkpoint.nbytes))
-        if workload.kind == "decode" and workload.size >= LONG:
-            self._enter_long(field)
         long = workload.kind == "decode" and workload.size >= LONG
+        if long:
+            self._enter_long(field)
         workers = [w for w in field.workers if long or not _is_long(w)]
         for worker, seconds in field.race(workload, self.request.repeats, workers).items():
             self.cells.append(self._cell(workload, worker, seconds))
@@ -131,7 +131,7 @@ class Run:
         assert self.native.isa is not None
         engines = [engine for engine in ENGINES if any(cell.engine == engine for cell in self.cells)]
         return Result(
-            model=_shapes(self.checkpoint),
+            model=_model(self.checkpoint),
             base=self.base or None,
             command=self.request.command,
             threads=self.native.threads,
@@ -177,11 +177,9 @@ def _is_long(worker: Worker) -> bool:
     return worker.job.engine == "llama_cpp" and worker.job.kv is not None
 
 
-def _shapes(checkpoint: Checkpoint) -> Shapes:
+def _model(checkpoint: Checkpoint) -> Model:
     spec = checkpoint.spec
-    return Shapes(
-        name=checkpoint.name,
-        bytes=checkpoint.nbytes,
+    shapes = Shapes(
         layers=spec.num_layers,
         hidden=spec.hidden_size,
         intermediate=spec.intermediate_size,
@@ -191,3 +189,4 @@ def _shapes(checkpoint: Checkpoint) -> Shapes:
         vocab=spec.vocab_size,
         positions=spec.max_position,
     )
+    return Model(checkpoint.name, checkpoint.nbytes, shapes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -78,10 +78,6 @@ def fitting(workloads: Sequence[Workload], positions: int) -> tuple[list[Workloa
 
 
 def needs(workloads: Sequence[Workload]) -> tuple[int, int]:
-    """The most positions of a stream, and the most streams, of any of them."""
-    return max(_each(workloads, "positions")), max(_each(workloads, "streams"))
-
-
-def _each(workloads: Sequence[Workload], attribute: str) -> Iterator[int]:
-    yield FIRST + 1 if attribute == "positions" else 1
-    yield from (getattr(workload, attribute) for workload in workloads)
+    """The most positions of a stream, and the most streams, of any of them; room for the first prompt too."""
+    positions = max(FIRST + 1, *(workload.positions for workload in workloads))
+    return positions, max(workload.streams for workload in workloads)
