@@ -110,8 +110,9 @@ struct Kernels {
                      int32_t* acc, int64_t ldacc);  // int8 kinds with integer scales (5,6,7): the exact int32 before any float
   void (*row)(const Matrix* w, int32_t r, float* out);  // decode one row (embedding lookup, tests)
 
-  // vectors: `n` columns, one token a call. quantize: scale = max|x| / 127, q = round to even of x / scale; a token with
-  // NaN or infinity gets the scale NaN and codes 0, so that what it feeds is NaN.
+  // vectors: `n` columns, one token a call. quantize: with m = max|x|, scale = m / 127 and q = x * (127 / m) rounded to
+  // even, in float32; a token with NaN or infinity gets the scale NaN and codes 0, so that what it feeds is NaN; one with
+  // m < 2^-120 counts as zeros.
   void (*quantize)(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps, float* out);  // weight null: ones
   void (*gate)(const float* g, const float* u, int32_t n, int32_t activation, float* out);  // activation: 0 silu 1 gelu_tanh 2 gelu
@@ -128,7 +129,7 @@ struct Kernels {
 
   // ceilings, for benchmarks: 8-bit dots of operands that stay in the first cache (`codes` and `q` of 1024 bytes; gives
   // the number of multiply-adds), and reading `bytes` in order. `out` (16 of int32) keeps the work from being left out.
-  int64_t (*peak)(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out);
+  int64_t (*peak)(const uint8_t* codes, const int8_t* q, int64_t rounds, int32_t* out);
   void (*read)(const void* from, int64_t bytes, int32_t* out);
 };
 

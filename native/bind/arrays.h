@@ -2,8 +2,10 @@
 #pragma once
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <time.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <stdexcept>
@@ -57,6 +59,13 @@ void check_table(const std::optional<A>& table, int64_t rows, int64_t columns, c
   require(int64_t(table->shape(0)) == rows && int64_t(table->shape(1)) == columns,
           std::string(name) + " must have shape (" + std::to_string(rows) + ", " + std::to_string(columns) + "), got (" +
               std::to_string(table->shape(0)) + ", " + std::to_string(table->shape(1)) + ")");
+}
+
+// Of the calling thread: others on the machine disturb it least.
+inline double processor_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
 inline int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }

@@ -1,7 +1,5 @@
 // Packed matrices and their products as Python sees them.
 #include <nanobind/stl/tuple.h>
-#include <nanobind/stl/vector.h>
-#include <time.h>
 
 #include <algorithm>
 
@@ -101,12 +99,6 @@ nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::opti
     w.k->linear(&w.m, &in.a, 0, dim32(n), 0, w.m.rows, &out);
   }
   return numpy(std::move(y), {n, rows});
-}
-
-double processor_seconds() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
 // Processor seconds of each of `repeats` calls of the kernel alone: others on the machine disturb these least.

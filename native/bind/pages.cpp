@@ -70,6 +70,24 @@ struct Pages {
     k->attend(&a);
     return nb::make_tuple(numpy(std::move(out), {queries, rep, dim}), numpy(std::move(partial), {queries, rep, 2}));
   }
+
+  // Processor seconds of each of `repeats` attentions of all KV heads, the queries at the end of the pages.
+  std::vector<double> seconds(nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu> q, int repeats) const {
+    const size_t queries = q.shape(0), rep = q.shape(1), dim = q.shape(2), width = rep * dim;
+    require(dim == size_t(layout.head_dim) && queries <= size_t(count * kPage), "q does not fit the pages");
+    std::vector<float> out(queries * width);
+    const auto scratch = aligned_bytes(k->attend_scratch(&layout, dim32(queries), dim32(rep)));
+    Attend a{&layout, 0, dim32(rep), dim32(queries), count * kPage - int32_t(queries), 0, 1, 0, q.data(), int64_t(width),
+             keys.data(), values.data(), 0, count * kPage, out.data(), int64_t(width), nullptr, scratch.get()};
+    std::vector<double> times;
+    nb::gil_scoped_release release;
+    for (int i = 0; i < repeats; ++i) {
+      const double start = processor_seconds();
+      for (a.kv_head = 0; a.kv_head < layout.kv_heads; ++a.kv_head) k->attend(&a);
+      times.push_back(processor_seconds() - start);
+    }
+    return times;
+  }
 };
 
 }  // namespace
@@ -83,6 +101,7 @@ void bind_pages(nb::module_& m) {
       .def("attend", &Pages::attend, nb::arg("q"), nb::arg("kv_head"), nb::arg("position"), nb::arg("scale"),
            nb::arg("window") = 0, nb::arg("softcap") = 0.0f, nb::arg("key_begin") = 0, nb::arg("key_end") = -1,
            nb::arg("unfinished") = false)
+      .def("seconds", &Pages::seconds, nb::arg("q"), nb::arg("repeats"), "Times of attending alone, for benchmarks")
       .def_prop_ro("page_bytes", [](const Pages& p) { return p.k->page_bytes(&p.layout); });
 }
 

@@ -12,6 +12,7 @@ inline Dots dot(Dots d, VI codes, VI a) { return _mm256_add_epi16(d, _mm256_madd
 inline VI flush(VI acc, Dots d) { return addi(acc, madd16(d, set16(1))); }
 inline VI flush_scaled(VI acc, Dots d, VI scale) { return addi(acc, madd16(d, scale)); }
 inline VI load_scale(const uint8_t* p) { return twice16(load_u8(p)); }
+inline VI dot16(VI acc, VI a, VI b) { return addi(acc, madd16(a, b)); }
 constexpr bool kExpands = false;  // u8 up to 240 would saturate
 
 // 8-bit codes would saturate as unsigned operands; |w| <= 128 times a with w's sign stays within 32512 a pair.

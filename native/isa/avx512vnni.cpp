@@ -5,7 +5,8 @@ namespace intaglio {
 namespace {
 
 inline VI dpbusd(VI acc, VI u, VI s) { return _mm512_dpbusd_epi32(acc, u, s); }
-constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8;
+inline VI dpwssd(VI acc, VI a, VI b) { return _mm512_dpwssd_epi32(acc, a, b); }
+constexpr int kTokens = 8, kTiles = 2, kFloatTokens = 8;
 
 }  // namespace
 }  // namespace intaglio

@@ -6,8 +6,10 @@ namespace {
 
 #ifdef INTAGLIO_SIMDE
 inline VI dpbusd(VI acc, VI u, VI s) { return simde_mm256_dpbusd_epi32(acc, u, s); }
+inline VI dpwssd(VI acc, VI a, VI b) { return simde_mm256_dpwssd_epi32(acc, a, b); }
 #else
 inline VI dpbusd(VI acc, VI u, VI s) { return _mm256_dpbusd_avx_epi32(acc, u, s); }
+inline VI dpwssd(VI acc, VI a, VI b) { return _mm256_dpwssd_avx_epi32(acc, a, b); }
 #endif
 constexpr int kTokens = 4, kTiles = 1, kFloatTokens = 6;  // 16 registers
 

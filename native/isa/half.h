@@ -18,6 +18,9 @@ inline float bits_float(uint32_t u) {
   return x;
 }
 
+// The bits of 2^-120: a token with nothing larger counts as zeros, for 127 over it would not be a number.
+constexpr uint32_t kSmallestToken = 0x03800000;
+
 inline bool is_finite(float x) { return (float_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
 inline float half_to_float(uint16_t h) {

@@ -123,6 +123,7 @@ inline Dots no_dots() { return seti(0); }
 inline Dots dot(Dots d, VI codes, VI a) { return vdotq_s32(d, vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(a)); }
 inline VI flush(VI acc, Dots d) { return addi(acc, d); }
 inline VI flush_scaled(VI acc, Dots d, VI scale) { return vmlaq_s32(acc, d, scale); }
+inline VI dot16(VI acc, VI a, VI b) { return addi(acc, madd16(a, b)); }
 inline VI load_scale(const uint8_t* p) { return load_u8(p); }
 
 constexpr int32_t kOffset8 = 128;

@@ -120,22 +120,23 @@ void row(const Matrix* w, int32_t r, float* out) {
 }
 
 // A token holding NaN or infinity gets the scale NaN and codes 0, so that its results are NaN, not plausible.
-float token_scale(const float* x, int32_t n) {
+float largest_of(const float* x, int32_t n) {
   float most = 0;
   for (int32_t i = 0; i < n; ++i) {
     if (!is_finite(x[i])) return NAN;
     most = fmaxf(most, fabsf(x[i]));
   }
-  return most / 127;
+  return float_bits(most) < kSmallestToken ? 0 : most;
 }
 
 void quantize(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums) {
-  *scale = token_scale(x, n);
+  const float largest = largest_of(x, n), inverse = 127 / largest;
+  *scale = largest / 127;
   memset(q, 0, size_t(round_up(n, 64)));
   memset(sums, 0, size_t(div_up(n, sum_group)) * 4);
-  if (!(*scale > 0)) return;
+  if (!(largest > 0)) return;
   for (int32_t i = 0; i < n; ++i) {
-    q[i] = int8_t(fmaxf(-127, fminf(127, rintf(x[i] / *scale))));
+    q[i] = int8_t(fmaxf(-127, fminf(127, rintf(x[i] * inverse))));
     sums[i / sum_group] += q[i];
   }
 }

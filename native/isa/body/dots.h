@@ -77,27 +77,48 @@ INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)
   flush_all(acc, d, flush_into);
 }
 
-template <int T, int R>
-INTAGLIO_INLINE void dot_vector8(const Streams& s, int64_t v, VI (&acc)[R][T]) {
-  INTAGLIO_UNROLL
-  for (int r = 0; r < R; ++r) {
-    const uint8_t* at = s.w + r * s.stride + v * kVector;
-    if (T == 1) prefetch(at + kAhead);
-    const Codes8 codes = load_codes8(at);
+// The 8-bit dot takes five cycles and two begin in each: N sums are enough of themselves, or each gets a second one.
+template <int N>
+struct Chains {
+  static constexpr bool kNeeded = N < 10;
+  VI sums[kNeeded ? N : 1];
+
+  INTAGLIO_INLINE Chains() {
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) acc[r][t] = dot8(acc[r][t], codes, spread4(s.q + t * s.ldq + 4 * v));
+    for (VI& s : sums) s = seti(0);
   }
-}
+  INTAGLIO_INLINE VI& of(int i, VI& first) {
+    if constexpr (kNeeded) return sums[i];
+    else return first;
+  }
+  INTAGLIO_INLINE void join(int i, VI& first) {
+    if constexpr (kNeeded) first = addi(first, sums[i]);
+  }
+};
 
 template <int T, int R>
 INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R][T]) {
-  VI odd[R][T];  // a second chain
-  fill(odd, seti(0));
+  Chains<R * T> odd;
+  const auto add = [&](int64_t v, auto sum_of) __attribute__((always_inline)) {
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const uint8_t* at = s.w + r * s.stride + v * kVector;
+      if (T == 1) prefetch(at + kAhead);
+      const Codes8 codes = load_codes8(at);
+      INTAGLIO_UNROLL
+      for (int t = 0; t < T; ++t) {
+        VI& sum = sum_of(r * T + t);
+        sum = dot8(sum, codes, spread4(s.q + t * s.ldq + 4 * v));
+      }
+    }
+  };
+  const auto first = [&](int i) __attribute__((always_inline)) -> VI& { return acc[i / T][i % T]; };
+  const auto second = [&](int i) __attribute__((always_inline)) -> VI& { return odd.of(i, acc[i / T][i % T]); };
   int64_t v = 0;
-  for (; v + 2 <= vectors; v += 2) dot_vector8(s, v, acc), dot_vector8(s, v + 1, odd);
-  if (v < vectors) dot_vector8(s, v, acc);
+  for (; v + 2 <= vectors; v += 2) add(v, first), add(v + 1, second);
+  if (v < vectors) add(v, first);
   INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], odd[i / T][i % T]);
+  for (int i = 0; i < R * T; ++i) odd.join(i, acc[i / T][i % T]);
 }
 
 }  // namespace

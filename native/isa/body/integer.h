@@ -81,8 +81,7 @@ INTAGLIO_INLINE void dot_expanded(const Matrix* w, const Activations* x, const T
   subtract_zeros(w, x, tile, stride, token, acc);
   const int8_t* q = x->q + token * x->ldq;
   const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
-  VI high[R][T];
-  fill(high, seti(0));
+  Chains<R * T> high;
   for (int64_t g = 0, v = 0; v < all; ++g) {
     VI scale[R];
     INTAGLIO_UNROLL
@@ -95,13 +94,14 @@ INTAGLIO_INLINE void dot_expanded(const Matrix* w, const Activations* x, const T
         INTAGLIO_UNROLL
         for (int t = 0; t < T; ++t) {
           acc[r][t] = dot(acc[r][t], a, spread4(q + t * x->ldq + 8 * v));
-          high[r][t] = dot(high[r][t], b, spread4(q + t * x->ldq + 8 * v + 4));
+          VI& other = high.of(r * T + t, acc[r][t]);
+          other = dot(other, b, spread4(q + t * x->ldq + 8 * v + 4));
         }
       }
     }
   }
   INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = addi(acc[i / T][i % T], high[i / T][i % T]);
+  for (int i = 0; i < R * T; ++i) high.join(i, acc[i / T][i % T]);
 }
 
 template <int T, int R>

@@ -1,9 +1,11 @@
 // The order of a page. K for lanes that are tokens (scores need no sum across lanes), V for lanes that are channels:
 //
 //   K  32, 16 bits [kPage/L][dim][L]      8 bits [kPage/L][dim/4][L][4]      4 bits [kPage/L][dim/8][L][4]: as weights lie
-//   V  32, 16 bits [kPage][dim]           8 bits [kPage][dim]                4 bits [kPage][dim/2L][L]: channels i and i + L
+//   V  32, 16 bits [kPage][dim]           8, 4 bits [dim/L][slots in a lane][L] of 32 bits
 //
-// for each head, then float16 scales [heads][kPage] and zeros [heads][kPage]. dim is padded to whole vectors (V: pairs of them).
+// where a lane of V holds 32/bits slots of one channel: of its n = 16/bits codes from the low end, code k is slot j*n + k of
+// the page's first half, and those in the high end are the slots kPage/2 further: shifted and masked, a lane is two numbers of
+// 16 bits. All for each head, then float16 scales [heads][kPage] and zeros [heads][kPage]. dim is padded to whole vectors (V: pairs of them).
 #pragma once
 #include "../page.h"
 #include "vectors.h"
@@ -16,6 +18,15 @@ inline int64_t key_vectors(const PageLayout* l) { return is_coded(l) ? div_up(l-
 inline int64_t key_tile_bytes(const PageLayout* l) { return key_vectors(l) * L * (is_coded(l) ? 4 : l->bits / 8); }
 inline int64_t value_bytes(const PageLayout* l) {
   return round_up(l->head_dim, 2 * L) * l->bits / 8;
+}
+
+// Bytes of the codes of L channels of V, all slots.
+inline int64_t value_block_bytes(const PageLayout* l) { return int64_t(kPage) * L * l->bits / 8; }
+
+// Where the codes of a slot lie in a block of channels: the byte of lane 0, and the shift within a lane.
+inline Place value_place(const PageLayout* l, int32_t slot) {
+  const int32_t n = 16 / l->bits, j = slot % (kPage / 2);
+  return {j / n * int64_t(4 * L), (slot / (kPage / 2) * n + j % n) * l->bits};
 }
 
 inline int64_t head_bytes(const PageLayout* l) {
@@ -45,8 +56,11 @@ inline const uint16_t* head_zeros(const PageLayout* l, const void* page, int32_t
 inline Place page_place(const PageLayout* l, int32_t slot, int32_t d, int32_t is_value) {
   const int64_t tile = slot / L * key_tile_bytes(l), n = slot % L, row = slot * value_bytes(l);
   if (!is_coded(l)) return {is_value ? row + d * int64_t(l->bits / 8) : tile + (d * int64_t(L) + n) * (l->bits / 8), 0};
-  if (l->bits == 8) return {is_value ? row + d : tile + (d / 4 * int64_t(L) + n) * 4 + d % 4, 0};
-  if (is_value) return {row + d / (2 * L) * L + d % L, d % (2 * L) / L * 4};
+  if (is_value) {
+    const Place lane = value_place(l, slot);
+    return {d / L * value_block_bytes(l) + lane.byte + d % L * 4 + lane.shift / 8, lane.shift % 8};
+  }
+  if (l->bits == 8) return {tile + (d / 4 * int64_t(L) + n) * 4 + d % 4, 0};
   return {tile + (d / 8 * int64_t(L) + n) * 4 + d % 4, d % 8 / 4 * 4};
 }
 
@@ -88,11 +102,12 @@ inline void place_keys(const PageLayout* l, uint8_t* head, int32_t slot, int32_t
 }
 
 inline void place_values(const PageLayout* l, uint8_t* head, int32_t slot, int32_t d, const uint8_t* codes) {
-  uint8_t* to = head + slot * value_bytes(l) + d * l->bits / 8;
-  const int32_t left = int32_t(round_up(l->head_dim, 2 * L)) - d, n = left < kBlock ? left : kBlock;
-  if (l->bits == 8) return (void)memcpy(to, codes, size_t(n));
-  for (int32_t i = 0; i < n; i += 2 * L, to += L)
-    for (int32_t j = 0; j < L; ++j) to[j] = uint8_t(codes[i + j] | codes[i + L + j] << 4);
+  const Place lane = value_place(l, slot);
+  const VI others = seti(int32_t(~(((1u << l->bits) - 1) << lane.shift))), shift = seti(int32_t(1u << lane.shift));
+  for (int32_t i = 0; i < kBlock && d + i < l->head_dim; i += L) {
+    uint8_t* to = head + (d + i) / L * value_block_bytes(l) + lane.byte;
+    storei(to, addi(andi(loadi(to), others), muli(load_u8(codes + i), shift)));
+  }
 }
 
 // Plain pages hold numbers of one of these types.

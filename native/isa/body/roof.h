@@ -6,26 +6,31 @@ namespace intaglio {
 namespace {
 
 constexpr int kPeakCodes = kDotsPerFlush <= 16 ? 2 : 4, kPeakTokens = 4;  // sums kept: enough to hide a dot's latency
+constexpr int kPeakTurns = 4;
 
-inline int64_t peak(const uint8_t* codes, const int8_t* q, int64_t vectors, int32_t* out) {
+inline int64_t peak(const uint8_t* codes, const int8_t* q, int64_t rounds, int32_t* out) {
   Dots sums[kPeakCodes][kPeakTokens];
   fill(sums, no_dots());
-  for (int64_t v = 0; v < vectors; ++v) {
-    VI a[kPeakTokens];
+  for (int64_t round = 0; round < rounds; ++round) {
     INTAGLIO_UNROLL
-    for (int t = 0; t < kPeakTokens; ++t) a[t] = loadi(q + (v * kPeakTokens + t) % 16 * kVector);
-    INTAGLIO_UNROLL
-    for (int r = 0; r < kPeakCodes; ++r) {
-      const VI w = loadi(codes + (v * kPeakCodes + r) % 16 * kVector);
+    for (int turn = 0; turn < kPeakTurns; ++turn) {
+      VI a[kPeakTokens];
       INTAGLIO_UNROLL
-      for (int t = 0; t < kPeakTokens; ++t) sums[r][t] = dot(sums[r][t], w, a[t]);
+      for (int t = 0; t < kPeakTokens; ++t) a[t] = loadi(q + (turn * kPeakTokens + t) % 16 * kVector);
+      INTAGLIO_UNROLL
+      for (int r = 0; r < kPeakCodes; ++r) {
+        const VI w = loadi(codes + (turn * kPeakCodes + r) % 16 * kVector);
+        INTAGLIO_UNROLL
+        for (int t = 0; t < kPeakTokens; ++t) sums[r][t] = dot(sums[r][t], w, a[t]);
+      }
     }
+    asm volatile("" ::: "memory");  // the operands might have changed: they are read again
   }
   VI all = seti(0);
   INTAGLIO_UNROLL
   for (int i = 0; i < kPeakCodes * kPeakTokens; ++i) all = flush(all, sums[i / kPeakTokens][i % kPeakTokens]);
   storei(out, all);
-  return vectors * kPeakCodes * kPeakTokens * kVector;
+  return rounds * kPeakTurns * kPeakCodes * kPeakTokens * kVector;
 }
 
 inline void read(const void* from, int64_t bytes, int32_t* out) {

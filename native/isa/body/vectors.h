@@ -7,9 +7,9 @@
 namespace intaglio {
 namespace {
 
-// e^x, relative error below 2e-7; 0 below -87.3 (float32 has no normal number there), e^88.3 above.
-INTAGLIO_INLINE VF exp(VF x) {
-  const VF y = less(x, setf(88.3f), x, less(setf(88.3f), x, setf(88.3f), x));  // keeps NaN
+// e^x for x up to 88.3, relative error below 2e-7; 0 below -87.3, where float32 has no normal number.
+INTAGLIO_INLINE VF exp_below(VF x) {
+  const VF y = maxf(setf(-88), x);  // in this order it keeps NaN
   const VI n = to_int(mulf(y, setf(1.44269504f)));
   const VF k = to_float(n), r = fnma(k, setf(-2.12194440e-4f), fnma(k, setf(0.693359375f), y));
   VF p = setf(1.9875691500e-4f);
@@ -22,6 +22,9 @@ INTAGLIO_INLINE VF exp(VF x) {
   const VF power = as_float(shl<23>(addi(n, seti(127))));
   return less(x, setf(-87.3f), setf(0), mulf(p, power));
 }
+
+// The same for any x: e^88.3 above that.
+INTAGLIO_INLINE VF exp(VF x) { return exp_below(less(setf(88.3f), x, setf(88.3f), x)); }
 
 INTAGLIO_INLINE VF absolute(VF x) { return as_float(andi(as_int(x), seti(0x7fffffff))); }
 INTAGLIO_INLINE VF negative(VF x) { return subf(setf(0), x); }
@@ -138,14 +141,14 @@ inline int32_t sum_codes(const int8_t* q, int32_t n) {
 
 inline void quantize(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums) {
   const uint32_t bits = largest_bits(x, n);
-  *scale = bits < 0x7f800000u ? bits_float(bits) / 127 : NAN;
+  *scale = bits >= 0x7f800000u ? NAN : bits < kSmallestToken ? 0 : bits_float(bits) / 127;
   memset(q, 0, size_t(round_up(n, 64)));
-  if (!(*scale > 0)) {
+  if (!(bits >= kSmallestToken && bits < 0x7f800000u)) {
     memset(sums, 0, size_t(div_up(n, sum_group)) * 4);
     return;
   }
-  const VF step = setf(*scale);
-  const auto codes = [&](VF v) { return maxi(mini(to_int(divf(v, step)), seti(127)), seti(-127)); };
+  const VF inverse = setf(127 / bits_float(bits));
+  const auto codes = [&](VF v) { return maxi(mini(to_int(mulf(v, inverse)), seti(127)), seti(-127)); };
   int32_t i = 0;
   for (; i + L <= n; i += L) store_i8(q + i, codes(loadf(x + i)));
   float end[L] = {};

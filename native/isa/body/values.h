@@ -1,0 +1,181 @@
+// Probabilities of T query rows times a page's V. Plain V is multiplied in float32. Codes are multiplied as integers:
+// sum_t p s (code - z) = sum_t (p s) code - sum_t p s z, where p s is rounded to 15 bits of the page's largest and the
+// second sum is one number a row.
+#pragma once
+#include "rows.h"
+
+namespace intaglio {
+namespace {
+
+// A page's visible slots of a row.
+struct Span {
+  int32_t begin, end;
+};
+
+inline Span visible(const Block& b, int32_t r, int32_t page) {
+  const int32_t first = page * kPage, lo = b.s->begin[r] - first, hi = b.s->end[r] - first;
+  const Span s{lo > 0 ? lo : 0, hi < kPage ? hi : kPage};
+  return s.begin < s.end ? s : Span{0, 0};
+}
+
+inline void mask(float* p, Span s) {
+  for (int32_t i = 0; i < s.begin; ++i) p[i] = -INFINITY;
+  for (int32_t i = s.end; i < kPage; ++i) p[i] = -INFINITY;
+}
+
+inline void hide(const Block& b, int32_t r) {
+  b.s->p_scale[r] = 0;
+  memset(b.s->p[r], 0, sizeof b.s->p[r]), memset(b.s->pairs[r], 0, sizeof b.s->pairs[r]);
+}
+
+// V's scales and zero points of a page, ready for every row; slots that nobody wrote may hold anything and become 0.
+inline void open_values(const Block& b, const uint8_t* page, int32_t slots) {
+  AttendState* s = b.s;
+  const uint16_t *scale = head_scales(b.a->layout, page, b.a->kv_head), *zero = head_zeros(b.a->layout, page, b.a->kv_head);
+  VF broken = setf(0);
+  for (int32_t i = 0; i < kPage; i += L) storef(s->v_scale + i, load_half(scale + i)), storef(s->v_zero + i, load_half(zero + i));
+  for (int32_t i = slots; i < kPage; ++i) s->v_scale[i] = s->v_zero[i] = 0;
+  for (int32_t i = 0; i < kPage; i += L) broken = addf(broken, subf(loadf(s->v_scale + i), loadf(s->v_scale + i)));
+  s->v_broken = sum(broken) != 0;  // a NaN: some slot could not be coded
+}
+
+// What the slots that row r sees, and no others, make of a page with a NaN among its scales.
+inline void hide_broken(const Block& b, int32_t r, VF (&p)[kPage / L]) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    const VF scale = loadf(b.s->v_scale + i * L);
+    p[i] = less(setf(0), p[i], mulf(p[i], scale), setf(0));
+    b.s->offset[r] += sum(subf(p[i], p[i]));
+    p[i] = less(setf(0), p[i], p[i], setf(0));
+  }
+}
+
+// Probabilities times V's scales become integers: `p_scale` is the largest over 32767. What the zero points take away is
+// of the integers too, so that rounding weighs v and not its code.
+inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
+  if (b.s->v_broken) hide_broken(b, r, p);
+  VF top = setf(0), taken = setf(0);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    if (!b.s->v_broken) p[i] = mulf(p[i], loadf(b.s->v_scale + i * L));
+    top = maxf(top, p[i]);
+  }
+  const float largest = most(top);
+  const VF inverse = setf(largest > 0 ? 32767 / largest : 0);
+  VI n[kPage / L];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) {
+    n[i] = to_int(mulf(p[i], inverse));
+    taken = fma(to_float(n[i]), loadf(b.s->v_zero + i * L), taken);
+  }
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L / 2; ++i) storei(b.s->pairs[r] + i * L, addi(n[i], shl<16>(n[i + kPage / L / 2])));
+  b.s->p_scale[r] = largest / 32767, b.s->offset[r] += sum(taken) * b.s->p_scale[r];
+}
+
+// Scores become probabilities; remembers how much of the earlier sum is kept.
+template <bool Coded>
+inline void soften(const Block& b, int32_t r, Span s) {
+  float* p = b.s->p[r];
+  b.s->keep[r] = 1, b.s->offset[r] = 0;
+  if (s.begin == s.end) return hide(b, r);
+  if (b.a->softcap > 0) softcap(p, kPage, b.a->softcap);
+  if (s.begin > 0 || s.end < kPage) mask(p, s);
+  VF x[kPage / L];
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) x[i] = loadf(p + i * L);
+  VF top = x[0];
+  INTAGLIO_UNROLL
+  for (int i = 1; i < kPage / L; ++i) top = maxf(top, x[i]);
+  const float highest = most(top), now = highest > b.s->most[r] ? highest : b.s->most[r];
+  if (now != b.s->most[r]) b.s->keep[r] = expf(b.s->most[r] - now);
+  b.s->most[r] = now;
+  VF total = mulf(loadf(b.s->sum[r]), setf(b.s->keep[r]));
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) x[i] = exp_below(subf(x[i], setf(now))), total = addf(total, x[i]);
+  storef(b.s->sum[r], total);
+  if constexpr (Coded) return fold_values(b, r, x);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) storef(p + i * L, x[i]);
+}
+
+// The two vectors of channels of block c of a token's V.
+template <int Bits>
+INTAGLIO_INLINE void load_values(const uint8_t* v, int64_t c, VF* low, VF* high) {
+  if constexpr (Bits == 16) {
+    const auto* h = reinterpret_cast<const uint16_t*>(v) + c * 2 * L;
+    *low = load_half(h), *high = load_half(h + L);
+  } else {
+    const auto* f = reinterpret_cast<const float*>(v) + c * 2 * L;
+    *low = loadf(f), *high = loadf(f + L);
+  }
+}
+
+template <int T, int Bits>
+void weigh_plain(const Block& b, const uint8_t* v, int64_t c, int32_t r, Span s) {
+  const int64_t stride = value_bytes(b.a->layout), ld = out_floats(b.a->layout);
+  float* out = b.out + r * ld + c * 2 * L;
+  VF low[T], high[T];
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) {
+    const VF keep = setf(b.s->keep[r + t]);
+    low[t] = mulf(loadf(out + t * ld), keep), high[t] = mulf(loadf(out + t * ld + L), keep);
+  }
+  for (int32_t i = s.begin; i < s.end; ++i) {
+    VF a, z;
+    load_values<Bits>(v + i * stride, c, &a, &z);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const VF p = setf(b.s->p[r + t][i]);
+      low[t] = fma(p, a, low[t]), high[t] = fma(p, z, high[t]);
+    }
+  }
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) storef(out + t * ld, low[t]), storef(out + t * ld + L, high[t]);
+}
+
+// A lane of codes gives up two slots at a time, half a page apart, as two numbers of 16 bits.
+template <int T, int Bits>
+void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
+  constexpr int kPairs = 16 / Bits;
+  const int64_t block = value_block_bytes(b.a->layout), ld = out_floats(b.a->layout);
+  const VI mask = seti(Bits == 4 ? 0x000f000f : 0x00ff00ff);
+  VI low[T], high[T];
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) low[t] = high[t] = seti(0);
+  const uint8_t* at = v + 2 * c * block;
+  for (int32_t j = 0; j < kPage / 2; j += kPairs, at += 4 * L) {
+    const VI x = loadi(at), y = loadi(at + block);
+    const auto pair = [&]<int K>() __attribute__((always_inline)) {
+      const VI a = andi(shr<K * Bits>(x), mask), z = andi(shr<K * Bits>(y), mask);
+      INTAGLIO_UNROLL
+      for (int t = 0; t < T; ++t) {
+        const VI p = seti(b.s->pairs[r + t][j + K]);
+        low[t] = dot16(low[t], a, p), high[t] = dot16(high[t], z, p);
+      }
+    };
+    pair.template operator()<0>(), pair.template operator()<1>();
+    if constexpr (kPairs == 4) pair.template operator()<2>(), pair.template operator()<3>();
+  }
+  float* out = b.out + r * ld + c * 2 * L;
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t, out += ld) {
+    const VF keep = setf(b.s->keep[r + t]), offset = setf(b.s->offset[r + t]), scale = setf(b.s->p_scale[r + t]);
+    storef(out, fma(to_float(low[t]), scale, subf(mulf(loadf(out), keep), offset)));
+    storef(out + L, fma(to_float(high[t]), scale, subf(mulf(loadf(out + L), keep), offset)));
+  }
+}
+
+template <int T>
+void weigh_rows(const Block& b, const uint8_t* page, int32_t r, Span s) {
+  const uint8_t* v = head_codes(b.a->layout, page, b.a->kv_head);
+  for (int64_t c = 0; c < out_floats(b.a->layout) / (2 * L); ++c) {
+    if (b.a->layout->bits == 4) weigh_coded<T, 4>(b, v, c, r);
+    else if (b.a->layout->bits == 8) weigh_coded<T, 8>(b, v, c, r);
+    else if (b.a->layout->bits == 16) weigh_plain<T, 16>(b, v, c, r, s);
+    else weigh_plain<T, 32>(b, v, c, r, s);
+  }
+}
+
+}  // namespace
+}  // namespace intaglio
