@@ -56,6 +56,7 @@ claims: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py
 	$(PY) bench/solvers.py
+	$(if $(MODEL),$(VENV)/bin/intaglio bench $(MODEL))
 
 wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse

@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from intaglio.evaluation import scheme
-from intaglio.models import artifact, roles
+from intaglio.models import artifact, roles, scheme
 from intaglio.models.checkpoint import Checkpoint
 
 ORDER = (roles.EMBEDDING, roles.EMBED_PROJ, *roles.LINEARS, roles.HEAD_PROJ, roles.HEAD)

@@ -23,6 +23,7 @@ from intaglio.errors import IntaglioError
 VERBS = {
     "compress": ("compress", "Compress a model with a recipe."),
     "eval": ("evaluate", "Measure a model, alone or beside its original."),
+    "bench": ("bench", "Time a model, beside other engines and the machine."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model."),
     "inspect": ("inspect", "Show what a model is made of: layers, bits, bytes, errors."),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -52,6 +53,17 @@ def pairs(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value:
             sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr: what, done, of; nothing of nothing where that is not known."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("loading", total=None)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of or None)
 
 
 def size(count: float) -> str:

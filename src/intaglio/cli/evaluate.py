@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,6 @@ from intaglio.cli import options
 
 if TYPE_CHECKING:
     from intaglio.evaluation import Result
-    from intaglio.evaluation.measure import Progress
 
 
 class Runtime(StrEnum):
@@ -61,7 +59,7 @@ def command(
     from intaglio.evaluation.measure import silent
 
     names = [name.strip() for group in tasks or () for name in group.split(",") if name.strip()]
-    with _bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
         result: Result = evaluate(
             model,
             against,
@@ -79,14 +77,3 @@ def command(
         console.print_json(result.record())
     else:
         report.show(result)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A bar on stderr."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("loading", total=None)
-        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)

@@ -59,9 +59,9 @@ class Executor:
     ) -> None:
         spec = checkpoint.spec
         self.spec = spec
-        self.isa = _isa(isa)
+        self.isa = check_isa(isa)
         self.threads = count_threads(threads)
-        self.kv_bits = _kv_bits(checkpoint, kv)
+        self.kv_bits = check_kv(checkpoint, kv)
         self.max_tokens = max_tokens
         self.max_sequences = max_sequences
         self.max_context = _max_context(spec.max_position, max_context)
@@ -199,7 +199,8 @@ def _checked(call: Any, *arguments: Any, **named: Any) -> Any:
         raise IntaglioError("not enough memory: ask for fewer pages (max_context, max_sequences)") from None
 
 
-def _isa(asked: str | None) -> str:
+def check_isa(asked: str | None) -> str:
+    """The instruction set to use, if this build and processor run it."""
     known = _native.isas()
     isa = asked or os.environ.get("INTAGLIO_ISA") or known[0]
     if isa not in known:
@@ -217,7 +218,8 @@ def count_threads(asked: int | None) -> int:
     return len(os.sched_getaffinity(0)) if asked is None else asked
 
 
-def _kv_bits(checkpoint: Checkpoint, asked: str | None) -> int:
+def check_kv(checkpoint: Checkpoint, asked: str | None) -> int:
+    """Bits of a key's or value's number; None: as the checkpoint was made for."""
     if asked is None:
         quantization = checkpoint.config.get("quantization_config") or {}
         bits = (quantization.get("cache") or {}).get("bits", 16)

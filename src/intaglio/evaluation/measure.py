@@ -14,10 +14,10 @@ import msgspec
 from intaglio.engine import score
 from intaglio.engine.executor import count_threads
 from intaglio.errors import MissingExtra, UsageError
-from intaglio.evaluation import quality, scheme, speed
+from intaglio.evaluation import quality, speed
 from intaglio.evaluation.result import Result
 from intaglio.evaluation.runtime import Name, Runtime, open_runtime, versions
-from intaglio.models import open_checkpoint, texts
+from intaglio.models import open_checkpoint, scheme, texts
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.types import Array

@@ -14,9 +14,8 @@ import intaglio
 from intaglio.engine.executor import Chunk, Executor
 from intaglio.engine.pages import pages_for
 from intaglio.errors import UsageError
-from intaglio.evaluation import scheme
 from intaglio.lazy import lazy
-from intaglio.models import artifact
+from intaglio.models import artifact, scheme
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.types import Array
 

@@ -5,15 +5,14 @@ Runs as `python -m intaglio.evaluation.speed`: a Job as JSON on stdin, a Speed a
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import msgspec
 
+from intaglio.engine.memory import peak_rss
 from intaglio.errors import IntaglioError
 from intaglio.evaluation.energy import Meter
 from intaglio.evaluation.runtime import Name, Runtime, Seconds, open_runtime
@@ -84,16 +83,6 @@ def _joules_per_token(runtime: Runtime, prompt: list[int]) -> float | None:
         spent.append(meter.joules())
     alone, whole = spent
     return None if alone is None or whole is None else max(whole - alone, 0.0) / DECODE
-
-
-def peak_rss() -> int:
-    """Of this process, in bytes. Linux's own mark: getrusage's also counts the process that started us."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:

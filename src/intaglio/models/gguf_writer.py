@@ -1,0 +1,197 @@
+"""GGUF, written: a plain checkpoint as the file llama.cpp's converter would make of it, matrix by matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from intaglio import terms
+from intaglio.errors import IntaglioError
+from intaglio.lazy import lazy
+from intaglio.models import gguf_model, roles
+from intaglio.models.architectures import architecture
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.gguf_vocabulary import vocabulary
+from intaglio.terms import Coded
+from intaglio.types import Array
+
+if TYPE_CHECKING:
+    import gguf
+else:
+    gguf = lazy("gguf", extra="peers")
+
+# our architecture -> GGUF's
+ARCHITECTURES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+NAMES = {ours: theirs for theirs, ours in {**gguf_model.OUTSIDE, **gguf_model.INSIDE}.items()}
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}  # general.file_type
+BLOCK = 32  # columns in a block of the quantized kinds
+
+
+class Entry(NamedTuple):
+    """One tensor of the file; `read` gives its float32 values."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    read: Callable[[], Array]
+
+
+def write_gguf(checkpoint: Checkpoint, path: Path, kind: str = "F16", outside: str | None = None) -> Path:
+    """`path` with the layers' matrices as `kind` (a key of FILE_TYPES), embedding and head as `outside`
+    (None: as `kind`), the rest float32. One matrix at a time is in memory."""
+    if fault := refusal(checkpoint):
+        raise IntaglioError(f"{checkpoint.name} cannot be written as GGUF: {fault}")
+    writer = gguf.GGUFWriter(path, ARCHITECTURES[checkpoint.spec.architecture])
+    for key, value in (_keys(checkpoint) | vocabulary(checkpoint)).items():
+        _add(writer, key, value)
+    writer.add_file_type(FILE_TYPES[kind])
+    entries = list(_entries(checkpoint, kind, outside or kind))
+    for entry in entries:
+        _announce(writer, entry)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for entry in entries:
+        values = np.ascontiguousarray(entry.read(), np.float32)
+        writer.write_tensor_data(gguf.quants.quantize(values, gguf.GGMLQuantizationType[entry.kind]))
+    writer.close()
+    return path
+
+
+def refusal(checkpoint: Checkpoint) -> str | None:
+    """Why this model cannot be written, or None."""
+    spec = checkpoint.spec
+    if spec.architecture not in ARCHITECTURES:
+        return f"it is a {spec.architecture}, written are {', '.join(ARCHITECTURES)}"
+    if any(layer.window is not None for layer in spec.layers):
+        return "it has a sliding window"
+    if len(spec.ropes) != 1 or spec.ropes[0].scale != 1 or spec.ropes[0].dim != spec.head_dim:
+        return "a table of factors cannot describe its rotary embedding"
+    if {roles.EMBED_PROJ, roles.HEAD_PROJ} & set(checkpoint.linears):
+        return "it is rotated; write the model it was made of"
+    return None
+
+
+def _keys(checkpoint: Checkpoint) -> dict[str, Any]:
+    spec, name = checkpoint.spec, ARCHITECTURES[checkpoint.spec.architecture]
+    keys = {
+        "vocab_size": spec.vocab_size,
+        "block_count": spec.num_layers,
+        "context_length": spec.max_position,
+        "embedding_length": spec.hidden_size,
+        "feed_forward_length": spec.intermediate_size,
+        "attention.head_count": spec.num_heads,
+        "attention.head_count_kv": spec.num_kv_heads,
+        "attention.key_length": spec.head_dim,
+        "attention.value_length": spec.head_dim,
+        "attention.layer_norm_rms_epsilon": float(spec.norm_eps),
+        "rope.dimension_count": spec.head_dim,
+        "rope.freq_base": _theta(checkpoint.config),
+    }
+    return {"general.name": Path(checkpoint.name).name} | {f"{name}.{k}": v for k, v in keys.items()}
+
+
+def _theta(config: Mapping[str, Any]) -> float:
+    """The rotary base; where a config hides it, the factors put another one right."""
+    parameters = config.get("rope_parameters") or {}
+    return float(parameters.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+
+
+def _factors(checkpoint: Checkpoint) -> Array | None:
+    """What the base's frequencies are divided by: float32 (head_dim / 2,), None where nothing is."""
+    rope = checkpoint.spec.ropes[0]
+    plain = _theta(checkpoint.config) ** -(np.arange(0, rope.dim, 2, dtype=np.float64) / rope.dim)
+    factors = plain / np.asarray(rope.inv_freq, np.float64)
+    return None if np.allclose(factors, 1, rtol=1e-5) else factors.astype(np.float32)
+
+
+def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    match value:
+        case bool():
+            writer.add_bool(key, value)
+        case str():
+            writer.add_string(key, value)
+        case float():
+            writer.add_float32(key, value)
+        case int():
+            writer.add_uint32(key, value)
+        case _:
+            writer.add_array(key, value)
+
+
+def _entries(checkpoint: Checkpoint, kind: str, outside: str) -> Iterator[Entry]:
+    """Every tensor, in the order of the architecture's sources."""
+    if (factors := _factors(checkpoint)) is not None:
+        yield Entry("rope_freqs.weight", factors.shape, "F32", lambda: factors)
+    for ours, part in architecture(checkpoint.config).sources(checkpoint.spec, checkpoint.config).items():
+        site, _, what = ours.rpartition(".")
+        name = _name(part.name)
+        if site in checkpoint.vectors or what == "bias":
+            values = _vector(checkpoint, site, what)
+            yield Entry(name, values.shape, "F32", lambda v=values: v)  # type: ignore[misc]
+        else:
+            shape = checkpoint.linears[site].shape
+            wanted = outside if site in (roles.EMBEDDING, roles.HEAD) else kind
+            yield Entry(name, shape, _fitting(wanted, shape[1]), _reader(checkpoint, site))
+
+
+def _vector(checkpoint: Checkpoint, site: str, what: str) -> Array:
+    """A norm's gain or a matrix's bias."""
+    if what == "weight":
+        return checkpoint.vectors[site]
+    bias = checkpoint.linears[site].bias
+    assert bias is not None, f"{site} has no bias"
+    return _interleaved(checkpoint, site, bias)
+
+
+def _reader(checkpoint: Checkpoint, site: str) -> Callable[[], Array]:
+    return lambda: _interleaved(checkpoint, site, _values(checkpoint.linears[site]))
+
+
+def _values(coded: Coded) -> Array:
+    """float32 (out, in); plain numbers need no torch."""
+    if coded.is_plain and len(coded.terms) == 1:
+        return coded.state["0.value"].astype(np.float32)
+    return terms.decode(coded).numpy()
+
+
+def _interleaved(checkpoint: Checkpoint, site: str, values: Array) -> Array:
+    """q and k with the halves of each head's rows interleaved, where llama.cpp rotates neighbours."""
+    spec = checkpoint.spec
+    heads = {roles.LINEARS["q"]: spec.num_heads, roles.LINEARS["k"]: spec.num_kv_heads}
+    count = heads.get(".".join(site.split(".")[-2:]))
+    if count is None or ARCHITECTURES[spec.architecture] not in gguf_model.INTERLEAVED:
+        return values
+    return values.reshape(count, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def _fitting(kind: str, width: int) -> str:
+    """Rows that blocks do not divide are stored as halves."""
+    return kind if kind in ("F32", "F16") or width % BLOCK == 0 else "F16"
+
+
+def _announce(writer: gguf.GGUFWriter, entry: Entry) -> None:
+    kind = gguf.GGMLQuantizationType[entry.kind]
+    elements, nbytes = gguf.GGML_QUANT_SIZES[kind]
+    width = entry.shape[-1] // elements * nbytes
+    plain = {"F32": np.float32, "F16": np.float16}.get(entry.kind)
+    stored = entry.shape if plain else (*entry.shape[:-1], width)  # blocks are announced by their bytes
+    size = int(np.prod(entry.shape[:-1], dtype=np.int64)) * width
+    writer.add_tensor_info(entry.name, stored, np.dtype(plain or np.uint8), size, raw_dtype=kind)
+
+
+def _name(theirs: str) -> str:
+    """Hugging Face's name -> GGUF's."""
+    stem, _, kind = theirs.rpartition(".")
+    if not stem.startswith("model.layers."):
+        return f"{NAMES[stem]}.{kind}"
+    _, _, layer, part = stem.split(".", 3)
+    return f"blk.{layer}.{NAMES[part]}.{kind}"
