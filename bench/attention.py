@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=3, help="KV heads")
     parser.add_argument("--rep", type=int, default=3, help="query heads to each of them")
     parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument(
-        "--queries", type=lambda text: [int(n) for n in text.split(",")], default=[1, 4, 32]
-    )
+    parser.add_argument("--queries", type=lambda text: [int(n) for n in text.split(",")], default=[1, 4, 32])
     options = parser.parse_args()
     heads, dim, context = options.heads, options.dim, options.context
     for bits in (32, 16, 8, 4):

@@ -1,4 +1,4 @@
-"""The roofs: what a machine can do at most. Here only that they are measured, in the right unit, and asked rightly."""
+"""The roofs: what a machine can do at most. Here only that they are measured, in the right unit."""
 
 import pytest
 
@@ -16,5 +16,5 @@ def test_the_roofs_are_rates(isa: str, threads: int) -> None:
     ("threads", "nbytes", "seconds"), [(0, 1 << 20, 0.1), (2, 4096, 0.1), (1, 1 << 20, 0.0)]
 )
 def test_senseless_measurements_are_refused(threads: int, nbytes: int, seconds: float) -> None:
-    with pytest.raises(ValueError, match="threads|bytes|seconds"):
+    with pytest.raises(ValueError, match=r"threads|bytes|seconds"):
         _native.read_bandwidth("", threads, nbytes, seconds)
