@@ -136,7 +136,7 @@ def mixes(draw: st.DrawFn) -> list[list[int]]:
 @given(lengths=mixes())
 @settings(max_examples=8, deadline=None)
 def test_any_mix_of_chunks_agrees_with_the_plain_loops(kind: str, isa: str, lengths: list[list[int]]) -> None:
-    """Every instruction set, mixed steps: the bits of its own whole sequences, and near the scalar kernels'."""
+    """Mixed steps on every instruction set: its own sequences to the bit, and nearly the scalar kernels'."""
     mixed, plain_loops = opened(kind, isa), opened(kind, "scalar")
     texts = [tokens(sum(each), seed=i) for i, each in enumerate(lengths)]
     tables = [mixed.pool.allocate(pages_for(len(text))) for text in texts]

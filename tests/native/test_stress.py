@@ -1,4 +1,4 @@
-"""The native core alone, in a program of its own that feeds random models in random steps (native/tests/stress)."""
+"""The native core alone: a program of its own feeds random models in random steps (native/tests/stress)."""
 
 from __future__ import annotations
 
