@@ -68,6 +68,7 @@ claims: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py
 	$(PY) bench/solvers.py
+	[ ! -d $(OUT)/smollm2-135m-qserve ] || $(PY) bench/start.py $(OUT)/smollm2-135m-qserve
 
 wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse

@@ -442,3 +442,9 @@ def test_our_own_mistakes_are_short_unless_debugged(
     monkeypatch.setenv("INTAGLIO_DEBUG", "1")
     cli.report_unexpected(KeyError, error, None)
     assert "INTAGLIO_DEBUG" not in capsys.readouterr().err
+
+
+def test_an_opened_model_imports_only_what_a_prompt_needs(artifact: str) -> None:
+    code = f"import intaglio; intaglio.LLM({artifact!r}).generate('x', intaglio.SamplingParams(max_tokens=2))"
+    rest = {"torch", "transformers", "safetensors", "jinja2", "yaml", "intaglio.models.gguf_model"}
+    assert not imported(code) & rest

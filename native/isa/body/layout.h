@@ -125,8 +125,6 @@ inline void pack_row(const Source& s, int32_t row, int32_t n, const Layout& l, u
 inline void pack(const Matrix* to, const Source* parts, int32_t, int32_t row0, int32_t row1) {
   const Layout l = layout_of(to);
   auto* data = static_cast<uint8_t*>(to->data);
-  const int64_t end = row1 >= to->rows ? round_up(row1, 2 * L) : row1;
-  memset(data + row0 / L * l.bytes, 0, size_t((end - row0) / L * l.bytes));
   for (int32_t r = row0; r < row1; ++r) {
     int32_t row = r;
     const Source& s = part_of(parts, &row);
