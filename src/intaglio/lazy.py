@@ -1,4 +1,4 @@
-"""Heavy optional modules, imported at their first use so that `import intaglio` stays instant.
+"""Heavy modules, mostly optional, imported at their first use so that `import intaglio` stays instant.
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ from intaglio.errors import MissingExtra
 class LazyModule(ModuleType):
     """Stands for `name` until an attribute is asked for; then the import happens, once."""
 
-    def __init__(self, name: str, extra: str) -> None:
+    def __init__(self, name: str, extra: str | None) -> None:
         super().__init__(name)
         self.__dict__["_extra"] = extra
 
@@ -28,13 +28,17 @@ class LazyModule(ModuleType):
         try:
             module = importlib.import_module(self.__name__)
         except ModuleNotFoundError as error:
-            if error.name != self.__name__.partition(".")[0]:
+            extra = self.__dict__["_extra"]
+            if extra is None or error.name != self.__name__.partition(".")[0]:
                 raise
-            raise MissingExtra(self.__name__, self.__dict__["_extra"]) from None
+            raise MissingExtra(self.__name__, extra) from None
         value = self.__dict__[attribute] = getattr(module, attribute)  # found without this call from now on
         return value
 
 
-def lazy(name: str, *, extra: str) -> Any:
-    """The module `name`, imported when first used; raises MissingExtra naming `extra` if it is absent."""
+def lazy(name: str, *, extra: str | None) -> Any:
+    """The module `name`, imported when first used; raises MissingExtra naming `extra` if it is absent.
+
+    `extra` None: it is always there, and only slow to import.
+    """
     return LazyModule(name, extra)

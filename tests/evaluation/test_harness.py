@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -108,16 +109,49 @@ def test_eval_runs_local_tasks(model: Path, tasks: Path, environment: dict[str, 
     assert found["tiny_until"]["exact_match"] == 0
 
 
+OWN_COMMANDS = {
+    "bare": [sys.executable, "-m", "lm_eval"],  # what the script lm_eval runs
+    "module": [sys.executable, "-m", "intaglio.evaluation.harness"],
+}
+
+
+@pytest.mark.parametrize("own", OWN_COMMANDS)
 def test_lm_evals_own_command_line(
-    model: Path, tasks: Path, environment: dict[str, str], tmp_path: Path
+    own: str, model: Path, tasks: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "intaglio.evaluation.harness", "run", "--model", "intaglio"]
+    if own == "bare" and importlib.util.find_spec("lm_eval_intaglio") is None:
+        pytest.skip("integrations/lm-eval is not installed")
+    command = [*OWN_COMMANDS[own], "run", "--model", "intaglio"]
     command += ["--model_args", f"pretrained={model},threads=1", "--tasks", "tiny_choice"]
     command += ["--include_path", str(tasks), "--output_path", str(tmp_path / "out.json")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (written,) = tmp_path.glob("out*.json")
     assert json.loads(written.read_text())["results"]["tiny_choice"]["acc,none"] == choices_by_hand(model)
+
+
+def test_the_integration_costs_nothing_until_lm_eval_is_imported() -> None:
+    """Its module loads no other, and minds neither lm-eval's absence nor ours."""
+    script = """
+import sys
+before = set(sys.modules)
+import lm_eval_intaglio
+print(set(sys.modules) - before)
+try:
+    import lm_eval.models
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    integration = Path(__file__).parents[2] / "integrations" / "lm-eval"
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.append({str(integration)!r})" + script,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "{'lm_eval_intaglio'}\nlm_eval\n"
 
 
 def test_an_unknown_task_is_one_sentence(model: Path, tasks: Path, environment: dict[str, str]) -> None:

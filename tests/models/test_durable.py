@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from intaglio.errors import IntaglioError
-from intaglio.models.durable import new_directory, new_file
+from intaglio.compression import compress
+from intaglio.errors import IntaglioError, UsageError
+from intaglio.models.durable import new_directory, new_file, restore
 
 KILLED = """
 import sys, time
@@ -24,12 +25,27 @@ with new_directory(Path(sys.argv[1])) as directory:
     time.sleep(60)
 """
 
+BETWEEN = """
+import sys, time
+from pathlib import Path
+from intaglio.models.durable import new_directory
+rename = Path.rename
+def slow(self, target):
+    if self.suffix == ".tmp":
+        print("ready", flush=True)
+        time.sleep(60)
+    return rename(self, target)
+Path.rename = slow
+with new_directory(Path(sys.argv[1]), force=True) as directory:
+    (directory / "part").write_text("new")
+"""
 
-def begin(path: Path) -> subprocess.Popen[str]:
-    """Another process in the middle of writing `path`."""
+
+def begin(path: Path, script: str = KILLED) -> subprocess.Popen[str]:
+    """Another process in the middle of writing `path`, or of replacing it."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, path], env=env, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, path], env=env, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -56,6 +72,34 @@ def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path: Path) -> None:
     with new_directory(target, force=True):
         pass
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_was_set_aside_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with new_directory(target) as directory:
+        (directory / "part").write_text("old")
+    running = begin(target, BETWEEN)
+    restore(target)
+    assert not target.exists()  # the running one has it in hand
+    end(running)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        compress("/nowhere", "rtn-w4", target)
+    assert (target / "part").read_text() == "old"
+    with new_directory(target, force=True) as directory:
+        (directory / "part").write_text("newer")
+    assert (target / "part").read_text() == "newer"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_was_replaced_goes(tmp_path: Path) -> None:
+    """Killed when the new one stood and the old one was not yet removed."""
+    target, old = tmp_path / "a", tmp_path / ".a.x.old"
+    for directory in (target, old):
+        directory.mkdir()
+        (directory / "part").write_text(directory.name)
+    restore(target)
+    assert list(tmp_path.iterdir()) == [target]
+    assert (target / "part").read_text() == "a"
 
 
 def test_permissions_are_the_users(tmp_path: Path) -> None:

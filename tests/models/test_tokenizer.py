@@ -145,7 +145,6 @@ def test_ends_come_from_everywhere() -> None:
         ({"tokenizer.json": b"\xff"}, "tokenizer.json cannot be read"),
         (byte_level() | {"tokenizer_config.json": b"[]"}, "tokenizer_config.json: expected a JSON object"),
         (byte_level() | {"generation_config.json": b"{"}, "generation_config.json: not valid JSON"),
-        (byte_level() | {"chat_template.jinja": b"{% if %}"}, "chat template is not valid"),
     ],
 )
 def test_files_that_cannot_be_right(files: dict[str, bytes], sentence: str) -> None:
@@ -154,6 +153,14 @@ def test_files_that_cannot_be_right(files: dict[str, bytes], sentence: str) -> N
 
 
 # --- conversations
+
+
+def test_a_template_that_cannot_be_right_hinders_conversations_only() -> None:
+    tokenizer = Tokenizer.from_files(byte_level() | {"chat_template.jinja": b"{% if %}"})
+    assert tokenizer.encode("a")
+    with pytest.raises(IntaglioError, match="chat template is not valid"):
+        tokenizer.chat([{"role": "user", "content": "hello"}])
+
 
 TEMPLATE = """{%- for m in messages %}
   {%- if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}{% endif %}

@@ -88,22 +88,43 @@ inline void pack_tables(const Source& s, int32_t row, int32_t n, const Layout& l
   for (int64_t g = 0; g < scales; ++g) memcpy(tile + l.scales + (g * L + n) * 4, s.scale + row * scales + g, 4);
 }
 
+// Four nibbles as the low halves of four bytes.
+inline uint32_t spread_nibbles(uint32_t four) {
+  const uint32_t pairs = (four | four << 8) & 0x00ff00ff;
+  return (pairs | pairs << 4) & 0x0f0f0f0f;
+}
+
+// A row's codes [k, k + 32 / width) side by side, `width` bits each; zeros past its end.
+inline uint32_t word_of_codes(const Source& s, const uint8_t* from, int64_t k, int32_t width) {
+  const int64_t per = 32 / width, end = k + per < s.cols ? per : s.cols - k;
+  uint32_t word = 0;
+  if (s.bits == width && end == per) return memcpy(&word, from + k * width / 8, 4), word;
+  for (int64_t j = 0; j < end; ++j) word |= code_at(from, k + j, s.bits) << (j * width);
+  return word;
+}
+
+// A word of a row at a time: lane n of a vector of codes, as place_of says.
+inline void pack_codes(const Source& s, const uint8_t* from, int32_t n, uint8_t* tile) {
+  const bool bytes = s.kind == kW8 || s.kind == kW8A8;
+  const int32_t width = bytes ? 8 : 4, per = 32 / width;
+  for (int64_t v = 0; v < code_vectors(s.kind, s.cols); ++v) {
+    uint32_t word = word_of_codes(s, from, v * per, width);
+    if (!bytes && s.kind != kW4) word = spread_nibbles(word & 0xffff) | spread_nibbles(word >> 16) << 4;
+    memcpy(tile + (v * L + n) * 4, &word, 4);
+  }
+  if (s.kind != kW8A8 || kOffset8 == 0) return;
+  for (int64_t k = 0; k < s.cols; ++k) tile[place_of(s.kind, k, n).byte] ^= kOffset8;
+}
+
 inline void pack_row(const Source& s, int32_t row, int32_t n, const Layout& l, uint8_t* tile) {
   if (is_plain(s.kind)) return pack_plain(s, row, n, tile);
-  const uint8_t* from = row_codes(s, row);
-  const uint32_t offset = s.kind == kW8A8 ? kOffset8 : 0;
-  for (int64_t k = 0; k < s.cols; ++k) {
-    const Place p = place_of(s.kind, k, n);
-    tile[p.byte] |= uint8_t((code_at(from, k, s.bits) ^ offset) << p.shift);
-  }
+  pack_codes(s, row_codes(s, row), n, tile);
   pack_tables(s, row, n, l, tile);
 }
 
 inline void pack(const Matrix* to, const Source* parts, int32_t, int32_t row0, int32_t row1) {
   const Layout l = layout_of(to);
   auto* data = static_cast<uint8_t*>(to->data);
-  const int64_t end = row1 >= to->rows ? round_up(row1, 2 * L) : row1;
-  memset(data + row0 / L * l.bytes, 0, size_t((end - row0) / L * l.bytes));
   for (int32_t r = row0; r < row1; ++r) {
     int32_t row = r;
     const Source& s = part_of(parts, &row);

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from intaglio.cli import options
+from intaglio.cli import openmp, options
 
 
 def command(
@@ -44,6 +44,7 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    openmp.wait_passively()  # before torch is imported
     from intaglio import compression
     from intaglio.cli import console
     from intaglio.compression import progress

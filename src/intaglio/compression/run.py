@@ -26,7 +26,7 @@ from intaglio.errors import IntaglioError
 from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint, transformer
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.durable import check_free
+from intaglio.models.durable import check_free, restore
 from intaglio.recipe import dump_recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def compress(
     overrides = [f"calibration.{key}={value}" for key, value in asked.items() if value is not None]
     chosen = load_recipe(recipe, [*set, *overrides])
     target = Path(output)
+    restore(target)
     check_free(target, force=force)
     checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
     made = plan.make(checkpoint, chosen)

@@ -13,6 +13,7 @@ from intaglio import _native
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.mapped import release
 from intaglio.terms import Coded
 from intaglio.types import Array
 
@@ -97,6 +98,8 @@ def _part(name: str, coded: Coded) -> _Part:
 def _stack(parts: Sequence[_Part], isa: str, threads: int) -> Packed:
     choice, activation = parts[0].choice, parts[0].operand.activation
     matrix = cpu.pack([part.operand for part in parts], choice, isa=isa, threads=threads)
+    for array in (array for part in parts for state in part.operand.states for array in state.values()):
+        release(array)  # or the model would be resident twice
     declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choice.declined))
     round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
     reads = "int8" if choice.reads_int8 else f"float of {round_bits} bits" if round_bits else "float"

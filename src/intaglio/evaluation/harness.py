@@ -1,10 +1,11 @@
 """lm-evaluation-harness runs its tasks on our executor.
 
     intaglio eval MODEL --tasks arc_easy,my_task --include-path DIR
+    lm_eval run --model intaglio --model_args pretrained=MODEL --tasks …
     python -m intaglio.evaluation.harness run --model intaglio --model_args pretrained=MODEL --tasks …
 
-lm-eval 0.4 has no entry points for models: a model exists for it once its module is imported. The second form
-is its own command line after that import, with all its options.
+lm-eval 0.4 has no entry points for models: ours exists for it once this module is imported. The second form
+needs integrations/lm-eval installed; the third is the same command line without it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.model import TemplateLM
-from lm_eval.api.registry import register_model
+from lm_eval.api.registry import model_registry
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
@@ -35,7 +36,6 @@ from intaglio.types import Array
 Pair = tuple[Sequence[int], Sequence[int]]  # context, continuation
 
 
-@register_model("intaglio")
 class IntaglioLM(TemplateLM):  # type: ignore[misc]
     """A model under lm-eval, through LLM. `pretrained`: what our other verbs call MODEL."""
 
@@ -205,6 +205,9 @@ def _params(settings: Mapping[str, Any]) -> SamplingParams:
         **{name: known[name] for name in names if known.get(name) is not None},
     )
 
+
+# by name, not by class, for this module may be __main__
+model_registry.register("intaglio", target="intaglio.evaluation.harness:IntaglioLM")
 
 if __name__ == "__main__":
     from lm_eval.__main__ import cli_evaluate

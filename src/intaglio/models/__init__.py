@@ -11,7 +11,6 @@ from pathlib import Path
 from intaglio.errors import UsageError
 from intaglio.models import artifact, hub, json_text, packaged
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.gguf_model import open_gguf
 from intaglio.models.huggingface_dir import CONFIG, open_directory
 from intaglio.models.plain import Dtype
 
@@ -27,7 +26,7 @@ def open_checkpoint(ref: str | Path, *, dtype: Dtype | None = None) -> Checkpoin
         return _file(path, dtype)
     if str(ref) in packaged.PACKAGED:
         model = packaged.PACKAGED[str(ref)].model
-        return open_gguf(packaged.find(str(ref)), dtype, name=str(ref), model=model)
+        return _gguf(packaged.find(str(ref)), dtype, name=str(ref), model=model)
     if hub.is_id(str(ref)):
         return _directory(hub.download(str(ref)), dtype)
     raise UsageError(
@@ -52,4 +51,10 @@ def _file(path: Path, dtype: Dtype | None) -> Checkpoint:
         raise UsageError(
             f"{path}: a model file must end in .gguf; safetensors need their directory with {CONFIG}"
         )
-    return open_gguf(path, dtype)
+    return _gguf(path, dtype)
+
+
+def _gguf(path: Path, dtype: Dtype | None, **names: str | None) -> Checkpoint:
+    from intaglio.models.gguf_model import open_gguf  # not imported to run what is no .gguf file
+
+    return open_gguf(path, dtype, **names)

@@ -34,6 +34,7 @@ def new_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """The same for a directory; one that is there and not empty is replaced only with `force`."""
+    restore(path)
     check_free(path, force=force)
     with _readable_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,12 +62,28 @@ def check_free(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} exists and is a file: choose another output")
 
 
+def restore(path: Path) -> None:
+    """Give `path` back if a run was killed after it set the old one aside and before the new one stood."""
+    with _readable_errors(path):
+        for old in _left(path, ".old"):
+            if path.exists():  # the new one stands
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.rename(path)
+
+
 def _sweep(path: Path) -> None:
-    """Remove what killed runs left beside `path`; what a running one holds stays."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+    """Remove what killed runs left unfinished beside `path`."""
+    for left in _left(path, ".tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _left(path: Path, suffix: str) -> Iterator[Path]:
+    """Directories beside `path` that killed runs left, not a running one's; held by us during their turn."""
+    for left in path.parent.glob(f".{escape(path.name)}.*{suffix}"):
         with suppress(NotADirectoryError, FileNotFoundError), _held(left) as ours:
             if ours:
-                shutil.rmtree(left, ignore_errors=True)
+                yield left
 
 
 @contextmanager
@@ -93,13 +110,14 @@ def _put(temporary: Path, path: Path) -> None:
         temporary.rename(path)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.rename(old)
-    try:
-        temporary.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    with _held(path):  # also under its other name, so that nobody restores it meanwhile
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _permit(path: Path, mode: int) -> None:

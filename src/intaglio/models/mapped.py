@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,3 +23,14 @@ def map_file(path: Path, *, least: int) -> Array:
     except OSError as error:
         raise IntaglioError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     return np.frombuffer(data, np.uint8)
+
+
+def release(view: Array) -> None:
+    """Take the mapped file that `view` lies in, if any, out of our memory; what is touched comes back."""
+    owner: Any = view
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)

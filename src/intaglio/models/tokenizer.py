@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import json_text
-from intaglio.models.chat_template import ChatTemplate, Message
+
+if TYPE_CHECKING:
+    from intaglio.models.chat_template import ChatTemplate, Message
 
 BROKEN = "\ufffd"  # what bytes that are no character (yet) are decoded to
 MOST_PENDING = 64  # tokens without a whole character: no text to wait for
@@ -19,10 +22,15 @@ class Tokenizer:
     """Made of the files that lie beside a model."""
 
     def __init__(
-        self, core: tokenizers.Tokenizer, eos_ids: Iterable[int], template: ChatTemplate | None
+        self,
+        core: tokenizers.Tokenizer,
+        eos_ids: Iterable[int],
+        template: str | None,
+        special: Mapping[str, str],
     ) -> None:
         self._core = core
-        self._template = template
+        self._source = template
+        self._special = special
         self.eos_ids = tuple(dict.fromkeys(eos_ids))
 
     @classmethod
@@ -37,13 +45,20 @@ class Tokenizer:
         special = _special_tokens(own, _object(files, "special_tokens_map.json"))
         listed = [*_ids(_object(files, "generation_config.json")), *_ids(config or {})]
         eos = core.token_to_id(special["eos_token"]) if "eos_token" in special else None
-        source = _template(files, own)
-        template = None if source is None else ChatTemplate(source, special)
-        return cls(core, [*listed, *([] if eos is None else [eos])], template)
+        return cls(core, [*listed, *([] if eos is None else [eos])], _template(files, own), special)
 
     @property
     def has_chat_template(self) -> bool:
-        return self._template is not None
+        return self._source is not None
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        """Compiled when a conversation comes: its language takes longer to import than a prompt to run."""
+        from intaglio.models.chat_template import ChatTemplate
+
+        if self._source is None:
+            raise UsageError("the model has no chat template: give it a plain prompt")
+        return ChatTemplate(self._source, self._special)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Tokens of `text`; `special`: with those the model expects around every text."""
@@ -61,8 +76,6 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> str:
         """A conversation as text that holds every special token already: encode it with special=False."""
-        if self._template is None:
-            raise UsageError("the model has no chat template: give it a plain prompt")
         return self._template.render(messages, generation_prompt=generation_prompt, tools=tools)
 
     def stream(self) -> StreamDecoder:
