@@ -65,8 +65,8 @@ def rounding(activations: Mapping[str, Integer | None], kv: Codec | None = None)
 def round_tokens(x: Tensor, bits: int) -> Tensor:
     """x (..., n) on a symmetric grid of 2^bits - 1 steps, one scale max|x| / (2^(bits-1) - 1) a token."""
     highest = (1 << (bits - 1)) - 1
-    scale = x.abs().amax(-1, keepdim=True) / highest
-    return (x / torch.where(scale == 0, 1.0, scale)).round() * scale
+    largest = x.abs().amax(-1, keepdim=True)
+    return (x * (highest / torch.where(largest == 0, 1.0, largest))).round() * (largest / highest)
 
 
 def layer_activations(checkpoint: Checkpoint, layer: int) -> dict[str, Integer | None]:
