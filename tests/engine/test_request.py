@@ -28,10 +28,9 @@ def run(tokens: list[int], **settings: object) -> tuple[Request, list[str]]:
     params = SamplingParams(**{"max_tokens": len(tokens), **settings})  # type: ignore[arg-type]
     sequence = Sequence([5, 6], params.sampling(0), 2 + params.max_tokens)
     ends = () if params.ignore_eos else TOKENIZER.eos_ids
-    request = Request(0, "", sequence, params, TOKENIZER.stream(), ends)
+    request = Request(0, "", sequence, params, TOKENIZER.stream(), ends, tiny_llm.VOCAB)
     pieces = []
     for token in tokens:
-        sequence.tokens.append(token)
         request.take(token, None)
         pieces.append(request.fresh())
         if request.finished:
@@ -85,6 +84,12 @@ def test_eos_ends_unless_it_is_ignored() -> None:
         ({"top_k": -1}, "top_k"),
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": float("nan")}, "frequency_penalty"),
+        ({"logit_bias": {5: 101.0}}, "logit_bias"),
+        ({"logit_bias": {-5: 1.0}}, "logit_bias"),
+        ({"logprobs": 21}, r"logprobs is 21, it must be in 0\.\.20"),
+        ({"max_tokens": 4, "min_tokens": 5}, r"min_tokens is 5, it must be in 0\.\.4"),
         ({"seed": -1}, "seed"),
         ({"stop": ["a", ""]}, "empty stop string"),
     ],

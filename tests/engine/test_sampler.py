@@ -25,10 +25,20 @@ from intaglio.types import Array
 LOGITS = np.array([2.0, 1.5, 0.3, -0.5, -1.0, -2.0, 1.4, 0.0], np.float32)
 
 
-def draw(logits: Array, params: Sampling, position: int = 0, history: Sequence[int] = ()) -> int:
+def draw(
+    logits: Array,
+    params: Sampling,
+    position: int = 0,
+    history: Sequence[int] = (),
+    prompt: int = 0,
+    mask: Array | None = None,
+) -> int:
     p = params
-    settings = (p.temperature, p.top_k, p.top_p, p.min_p, p.repetition_penalty, p.seed)
-    return int(_native.sample(logits, *settings, np.array(history, np.int32), position))
+    penalties = (p.repetition_penalty, p.presence_penalty, p.frequency_penalty)
+    settings = (p.temperature, p.top_k, p.top_p, p.min_p, *penalties, p.seed)
+    biases = np.array([*p.logit_bias], np.int32), np.array([*p.logit_bias.values()], np.float32)
+    said = np.array(history, np.int32)
+    return int(_native.sample(logits, *settings, said, prompt, position, *biases, mask))
 
 
 def counts(logits: Array, params: Sampling, n: int, history: Sequence[int] = ()) -> Array:

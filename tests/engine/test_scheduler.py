@@ -22,7 +22,7 @@ class Engine:
 
     def step(self, chunks: list[Chunk]) -> list[int]:
         drawn = []
-        for sequence, count in chunks:
+        for sequence, count, _ in chunks:
             for position in range(sequence.computed, sequence.computed + count):
                 self.memory[sequence.pages[position // PAGE], position % PAGE] = sequence.tokens[position]
             past = [
@@ -41,8 +41,12 @@ def finish(scheduler: Scheduler) -> list[int]:
         assert chunks
         assert len({id(chunk.sequence) for chunk in chunks}) == len(chunks)
         sizes.append(sum(chunk.size for chunk in chunks))
-        drawn = [token for chunk, token in zip(chunks, engine.step(chunks), strict=True) if chunk.draws]
-        for sequence in scheduler.advance(chunks, drawn):
+        drawn = engine.step(chunks)
+        draws = [chunk.draws for chunk in chunks]
+        scheduler.advance(chunks, [0] * len(chunks))
+        for (sequence, _, _), token, grows in zip(chunks, drawn, draws, strict=True):
+            if grows:
+                sequence.tokens.append(token)
             if sequence.full:
                 scheduler.remove(sequence)
         assert scheduler.pool.available + sum(len(s.pages) for s in scheduler.running) == scheduler.pool.count
@@ -93,7 +97,8 @@ def test_prompts_are_chunked_while_others_decode() -> None:
     first, second = made([(10, 20), (300, 1)])
     scheduler.add(first)
     chunks = scheduler.schedule()
-    scheduler.advance(chunks, [1])
+    scheduler.advance(chunks, [0])
+    first.tokens.append(1)
     scheduler.add(second)
     chunks = scheduler.schedule()
     assert [(c.sequence, c.size, c.draws) for c in chunks] == [(first, 1, True), (second, 39, False)]

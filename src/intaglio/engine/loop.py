@@ -1,0 +1,107 @@
+"""The loop: one step schedules, drafts, computes and draws, and gives every request its tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from intaglio.engine.chunk import Chunk as NativeChunk
+from intaglio.engine.draft_length import DraftLengths
+from intaglio.engine.executor import Executor
+from intaglio.engine.request import Request
+from intaglio.engine.scheduler import Chunk, Scheduler
+from intaglio.engine.sequence import Sequence
+from intaglio.engine.speculative import Drafter
+from intaglio.errors import IntaglioError
+
+
+class Loop:
+    """Requests on their way through one executor; a `drafter` changes nothing but the speed."""
+
+    def __init__(self, executor: Executor, drafter: Drafter | None = None) -> None:
+        self.executor = executor
+        self.drafter = drafter
+        self.lengths = DraftLengths(executor.max_draft)
+        self.scheduler = Scheduler(
+            executor.pool,
+            max_tokens=executor.max_tokens,
+            max_sequences=executor.max_sequences,
+            lengths=self.lengths if drafter else None,
+        )
+        self.steps = 0
+        self._requests: dict[Sequence, Request] = {}
+
+    def add(self, request: Request) -> None:
+        """Queue it; `step` brings it forward."""
+        self.scheduler.add(request.sequence)
+        self._requests[request.sequence] = request
+
+    def drop(self, request: Request) -> None:
+        """End a request, finished or not: its pages are free."""
+        request.abort()
+        if self._requests.pop(request.sequence, None):
+            self.scheduler.remove(request.sequence)
+            if self.drafter:
+                self.drafter.drop(request.sequence)
+
+    def step(self) -> None:
+        """Every running request gets tokens, or a chunk of its prompt computed."""
+        chunks = self.scheduler.schedule()
+        started = time.perf_counter()
+        drafts = self._draft(chunks)
+        drafted = time.perf_counter()
+        batch = [self._native(chunk, own) for chunk, own in zip(chunks, drafts, strict=True)]
+        computing = time.perf_counter()
+        drawn = self.executor.step(batch)
+        seconds = time.perf_counter() - computing
+        self.lengths.observe(
+            sum(len(c.tokens) for c in batch), seconds, sum(map(len, drafts)), drafted - started
+        )
+        self.steps += 1
+        ends = np.cumsum([chunk.draws for chunk in batch])[:-1]
+        said = [chunk.accept(own) for chunk, own in zip(batch, np.split(drawn, ends), strict=True)]
+        self.scheduler.advance(chunks, [max(0, len(tokens) - 1) for tokens in said])
+        for at, (chunk, tokens) in enumerate(zip(chunks, said, strict=True)):
+            if tokens:
+                chunk.sequence.drafts.observe(batch[at].draws - 1, len(tokens) - 1)
+                self._take(self._requests[chunk.sequence], at, tokens)
+
+    def _draft(self, chunks: Many[Chunk]) -> list[list[int]]:
+        if self.drafter is None:
+            return [[] for _ in chunks]
+        return self.drafter.propose([(chunk.sequence, chunk.drafts) for chunk in chunks])
+
+    def _native(self, chunk: Chunk, drafts: list[int]) -> NativeChunk:
+        sequence, start = chunk.sequence, chunk.sequence.computed
+        tokens = sequence.tokens[start : start + chunk.size]
+        if not chunk.draws:
+            return NativeChunk(tokens, start, sequence.pages)
+        request = self._requests[sequence]
+        try:
+            drafts, masks = request.masks(drafts)
+        except IntaglioError:
+            self.drop(request)  # the others can go on
+            raise
+        return NativeChunk(
+            tokens=tokens + drafts,
+            position=start,
+            pages=sequence.pages,
+            draws=1 + len(drafts),
+            params=sequence.sampling,
+            history=sequence.tokens + drafts if sequence.sampling.penalises else (),
+            prompt=sequence.prompt_length,
+            masks=masks,
+            logprobs=request.params.logprobs,
+        )
+
+    def _take(self, request: Request, at: int, tokens: Many[int]) -> None:
+        """What chunk `at` of the step drew, up to the end of the text."""
+        request.steps += 1
+        n = request.params.logprobs
+        for draw, token in enumerate(tokens):
+            request.take(token, None if n is None else self.executor.logprobs(at, draw, n))
+            if request.finished:
+                self.drop(request)
+                return
