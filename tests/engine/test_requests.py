@@ -139,14 +139,19 @@ def test_only_chunks_that_drew_have_logits(one: Executor) -> None:
     assert (drawn.dtype, drawn.shape) == (np.int32, (1,))
     row = one.last_logits(1).astype(np.float64)
     assert drawn[0] == row.argmax()
-    found = one.logprobs(1, n=3)
+    found = one.logprobs(1)
     expected = row - np.log(np.exp(row).sum())
     assert (found.logprob, found.rank) == (pytest.approx(expected.max(), abs=1e-6), 1)
-    assert found.tokens.tolist() == np.argsort(-row, kind="stable")[:3].tolist()
-    assert found.logprobs == pytest.approx(expected[found.tokens], abs=1e-6)
+    assert list(found.tokens) == np.argsort(-row, kind="stable")[:3].tolist()
+    assert found.logprobs == pytest.approx(expected[list(found.tokens)], abs=1e-6)
     for wrong in (0, 2, -1):
         with pytest.raises(UsageError, match="has no logits"):
             one.last_logits(wrong)
+    with pytest.raises(UsageError, match="draw 1 of chunk 1 has no logits"):
+        one.last_logits(1, 1)
+    one.step([GOOD])
+    with pytest.raises(UsageError, match="did not ask for log probabilities"):
+        one.logprobs(0)
 
 
 def test_broken_weights_are_an_error_with_the_place() -> None:

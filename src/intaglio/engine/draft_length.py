@@ -66,15 +66,18 @@ class StepCost:
             self._seen.clear()
 
     def seconds(self, tokens: int) -> float:
-        """Between two sizes on the line through them; before any was measured a step costs 1."""
+        """Between two measured sizes on the line through them; before any was measured a step costs 1.
+
+        Beyond them the guess is a cheap one, so that a size that may be the best is tried and then known.
+        """
         if not self._sizes:
             return 1.0 + UNKNOWN * tokens
         at = bisect_left(self._sizes, tokens)
         if at == len(self._sizes):
             return self._seconds[self._sizes[-1]] * (1 + UNKNOWN * (tokens - self._sizes[-1]))
         above = self._sizes[at]
-        if above == tokens or at == 0:
-            return self._seconds[above]
+        if at == 0:
+            return self._seconds[above] * tokens / above
         below = self._sizes[at - 1]
         share = (tokens - below) / (above - below)
         return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])

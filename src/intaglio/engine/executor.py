@@ -74,7 +74,8 @@ class Executor:
             kv_bits=self.kv_bits,
         )
         Program(self._open(), spec, matrices, checkpoint.vectors)
-        self._first: list[int] = []  # of the last step: where the draws of each chunk begin, and the end
+        self._last: Sequence[Chunk] = ()  # step's chunks,
+        self._first: list[int] = []  # where the draws of each begin, and the end
 
     @property
     def reserved_nbytes(self) -> int:
@@ -88,9 +89,9 @@ class Executor:
 
     def step(self, batch: Sequence[Chunk]) -> Array:
         """Run all chunks in one native call -> int32 (draws,): the tokens drawn, chunk by chunk."""
-        self._first = []
+        self._last, self._first = (), []
         drawn = np.asarray(_checked(self._open().step, _checked(flatten, batch, self.spec.vocab_size)))
-        self._first = [0, *np.cumsum([chunk.draws for chunk in batch]).tolist()]
+        self._last, self._first = batch, [0, *np.cumsum([chunk.draws for chunk in batch]).tolist()]
         if (drawn == NOT_FINITE).any():
             self._check_finite(batch, drawn)
         return drawn
@@ -99,9 +100,12 @@ class Executor:
         """What the last step's `draw` of `chunk` was taken from, before all settings: float32 (vocab,)."""
         return np.asarray(self._open().logits(self._row(chunk, draw)))
 
-    def logprobs(self, chunk: int, draw: int = 0, n: int = 0) -> Logprobs:
-        """Of the last step's `draw` of `chunk`, which asked for `n` likeliest tokens at least."""
-        logprob, rank, tokens, logprobs = _checked(self._open().logprobs, self._row(chunk, draw), n)
+    def logprobs(self, chunk: int, draw: int = 0) -> Logprobs:
+        """Of the last step's `draw` of `chunk`, as many as that asked for."""
+        row, n = self._row(chunk, draw), self._last[chunk].logprobs
+        if n is None:
+            raise UsageError(f"chunk {chunk} of the last step did not ask for log probabilities")
+        logprob, rank, tokens, logprobs = _checked(self._open().logprobs, row, n)
         return Logprobs(logprob, rank, tuple(tokens.tolist()), tuple(logprobs.tolist()))
 
     def logits(self, tokens: Array | Sequence[int]) -> Array:
@@ -141,8 +145,8 @@ class Executor:
         return self._native
 
     def _row(self, chunk: int, draw: int) -> int:
-        if not 0 <= chunk < len(self._first) - 1:
-            raise UsageError(f"chunk {chunk} of the last step has no logits: it had {len(self._first) - 1}")
+        if not 0 <= chunk < len(self._last):
+            raise UsageError(f"chunk {chunk} has no logits: the last step had {len(self._last)} chunks")
         first, end = self._first[chunk : chunk + 2]
         if not 0 <= draw < end - first:
             raise UsageError(f"draw {draw} of chunk {chunk} has no logits: only what it `draws` has")

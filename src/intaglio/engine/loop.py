@@ -99,9 +99,9 @@ class Loop:
     def _take(self, request: Request, at: int, tokens: Many[int]) -> None:
         """What chunk `at` of the step drew, up to the end of the text."""
         request.steps += 1
-        n = request.params.logprobs
+        wanted = request.params.logprobs is not None
         for draw, token in enumerate(tokens):
-            request.take(token, None if n is None else self.executor.logprobs(at, draw, n))
+            request.take(token, self.executor.logprobs(at, draw) if wanted else None)
             if request.finished:
                 self.drop(request)
                 return
