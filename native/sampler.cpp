@@ -10,7 +10,9 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-uint64_t mix(uint64_t x) {  // the finaliser of splitmix64
+// Number `i` of the splitmix64 generator that starts at `key`.
+uint64_t next(uint64_t key, uint64_t i) {
+  uint64_t x = key + (i + 1) * 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
   return x ^ (x >> 31);
@@ -89,34 +91,50 @@ int32_t keep_likely(Candidate* c, int32_t n, float least) {
   return static_cast<int32_t>(std::partition(c, c + n, [&](const Candidate& a) { return a.value >= least; }) - c);
 }
 
-int32_t draw(const Candidate* c, int32_t n, double point) {
-  double sum = 0;
-  for (int32_t i = 0; i < n; ++i) sum += c[i].value;
-  double left = point * sum;
-  for (int32_t i = 0; i < n; ++i) {
-    left -= c[i].value;
-    if (left < 0) return c[i].token;
+// A race in which everyone arrives after an exponential time of his rate: he wins with his share of all rates.
+// A runner's luck is a function of the key and his number alone. So candidates may come in any order, and a model whose
+// probabilities differ by a total variation of d draws the same token with probability (1 - d) / (1 + d) at least:
+// drafts live on that (Daliri, Musco, Suresh 2024, "Coupling without Communication").
+class Race {
+ public:
+  explicit Race(uint64_t key) : key_(key) {}
+  void enter(float rate, int32_t number) {
+    if (rate <= 0) return;
+    const double speed = rate / -std::log(uniform(key_, number));
+    if (speed > best_) {
+      best_ = speed;
+      winner_ = number;
+    }
   }
-  return c[n - 1].token;
+  int32_t winner() const { return winner_; }
+
+ private:
+  static double uniform(uint64_t key, int32_t number) {  // in (0, 1)
+    return (static_cast<double>(next(key, static_cast<uint64_t>(number)) >> 11) + 0.5) * 0x1.0p-53;
+  }
+
+  uint64_t key_;
+  double best_ = -1;
+  int32_t winner_ = 0;
+};
+
+int32_t draw(const Candidate* c, int32_t n, uint64_t key) {
+  Race race(key);
+  for (int32_t i = 0; i < n; ++i) race.enter(c[i].value, c[i].token);
+  return race.winner();
 }
 
-// Among all tokens: finds the block by the blocks' sums, then the token in it. `left`: what of the sum lies before it.
-int32_t draw_from_all(const float* p, int32_t n, const float* sums, double left, int32_t best) {
-  int32_t b = 0;
-  for (; b < blocks_of(n) - 1 && left >= sums[b]; ++b) left -= sums[b];
-  for (int32_t i = b * kBlock; i < n; ++i) {
-    left -= p[i];
-    if (left < 0) return i;
-  }
-  return best;  // rounding left something over past the last token
+// Among all tokens: a race of the blocks, then one in the block that won.
+int32_t draw_from_all(const float* p, int32_t n, const float* sums, uint64_t key) {
+  Race blocks(~key);
+  for (int32_t b = 0; b < blocks_of(n); ++b) blocks.enter(sums[b], b);
+  Race race(key);
+  const int32_t first = blocks.winner() * kBlock, end = std::min(n, first + kBlock);
+  for (int32_t i = first; i < end; ++i) race.enter(p[i], i);
+  return race.winner();
 }
 
 }  // namespace
-
-double uniform(uint64_t seed, uint64_t position) {
-  const uint64_t bits = mix(mix(seed + 0x9e3779b97f4a7c15ULL) + (position + 1) * 0x9e3779b97f4a7c15ULL);
-  return static_cast<double>(bits >> 11) * 0x1.0p-53;
-}
 
 int32_t sample(const float* logits, int32_t vocab, const Sampling& s, const Context& context,
                const SamplerScratch& scratch) {
@@ -124,7 +142,7 @@ int32_t sample(const float* logits, int32_t vocab, const Sampling& s, const Cont
   const int32_t best = find_largest(x, vocab, scratch.maxima);
   if (best < 0 || s.temperature == 0) return best;
   const float largest = x[best];
-  const double point = uniform(s.seed, static_cast<uint64_t>(context.position));
+  const uint64_t key = next(next(0, s.seed), static_cast<uint64_t>(context.position));
   Candidate* c = scratch.candidates;
   int32_t n;
   double sum = 0;
@@ -133,14 +151,14 @@ int32_t sample(const float* logits, int32_t vocab, const Sampling& s, const Cont
     for (int32_t i = 0; i < n; ++i) sum += c[i].value = exp_of((c[i].value - largest) / s.temperature);
   } else {
     sum = soften(x, vocab, largest, s.temperature, scratch.logits, scratch.sums);
-    if (s.top_p == 1 && s.min_p == 0) return draw_from_all(scratch.logits, vocab, scratch.sums, point * sum, best);
+    if (s.top_p == 1 && s.min_p == 0) return draw_from_all(scratch.logits, vocab, scratch.sums, key);
     // All tokens below (1 - top_p) / vocab of the sum hold less than 1 - top_p together: none can be needed.
     const double least = s.top_p < 1 ? (1.0 - s.top_p) * sum / vocab : s.min_p;
     n = collect(scratch.logits, vocab, least, largest, s.temperature, scratch);
   }
   if (s.top_p < 1) n = keep_mass(c, n, s.top_p * sum);
   if (s.min_p > 0) n = keep_likely(c, n, s.min_p);
-  return draw(c, n, point);
+  return draw(c, n, key);
 }
 
 void log_probabilities(const float* logits, int32_t vocab, int32_t token, int32_t n, const SamplerScratch& scratch,

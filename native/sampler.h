@@ -57,7 +57,4 @@ constexpr int32_t kMostLogprobs = 20;
 void log_probabilities(const float* logits, int32_t vocab, int32_t token, int32_t n, const SamplerScratch& scratch,
                        const Logprobs& out);
 
-// Uniform in [0, 1), a pure function of its arguments.
-double uniform(uint64_t seed, uint64_t position);
-
 }  // namespace intaglio

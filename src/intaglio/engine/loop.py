@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Many
-
-import numpy as np
+from itertools import islice
 
 from intaglio.engine.chunk import Chunk as NativeChunk
 from intaglio.engine.draft_length import DraftLengths
@@ -60,8 +59,8 @@ class Loop:
             sum(len(c.tokens) for c in batch), seconds, sum(map(len, drafts)), drafted - started
         )
         self.steps += 1
-        ends = np.cumsum([chunk.draws for chunk in batch])[:-1]
-        said = [chunk.accept(own) for chunk, own in zip(batch, np.split(drawn, ends), strict=True)]
+        rest = iter(drawn.tolist())
+        said = [chunk.accept(list(islice(rest, chunk.draws))) for chunk in batch]
         self.scheduler.advance(chunks, [max(0, len(tokens) - 1) for tokens in said])
         for at, (chunk, tokens) in enumerate(zip(chunks, said, strict=True)):
             if tokens:
