@@ -109,8 +109,8 @@ class Race {
   int32_t winner() const { return winner_; }
 
  private:
-  static double uniform(uint64_t key, int32_t number) {  // in (0, 1)
-    return (static_cast<double>(next(key, static_cast<uint64_t>(number)) >> 11) + 0.5) * 0x1.0p-53;
+  static double uniform(uint64_t key, int32_t number) {  // in (0, 1), neither end: 52 bits and a half
+    return (static_cast<double>(next(key, static_cast<uint64_t>(number)) >> 12) + 0.5) * 0x1.0p-52;
   }
 
   uint64_t key_;

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from intaglio.engine.mask import everything, without
 from intaglio.engine.output import SamplingParams
 from intaglio.engine.request import Request
 from intaglio.engine.sequence import Sequence
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.tokenizer import Tokenizer
+from intaglio.types import Array
 from tests import tiny_llm
 
 TOKENIZER = Tokenizer.from_files(
@@ -73,6 +76,44 @@ def test_eos_ends_unless_it_is_ignored() -> None:
     assert (request.text, request.finish_reason, request.stop_reason) == ("ab", "stop", EOS)
     assert request.output().outputs[0].token_ids == tuple(tokens[:3])
     assert run(tokens, ignore_eos=True)[0].text == "abcd"
+
+
+def test_drafts_end_before_what_cannot_follow() -> None:
+    """An end, a forbidden token, a state without a next token; each draw has its mask."""
+    end, a, b = EOS, *TOKENIZER.encode("ab")
+    request, _ = run([], max_tokens=9)
+    assert request.masks([a, b, end, a]) == ([a, b], None)
+    only_a = without(everything(tiny_llm.VOCAB), set(range(tiny_llm.VOCAB)) - {a})
+
+    def after(said: list[int]) -> Array | None:
+        return [only_a, None, np.zeros_like(only_a)][len(said)] if len(said) < 3 else only_a
+
+    request, _ = run([], max_tokens=9, token_mask=after)
+    assert request.masks([b, a])[0] == []
+    drafts, masks = request.masks([a, b, a, a])
+    assert drafts == [a]
+    assert masks is not None
+    np.testing.assert_array_equal(masks, [only_a, everything(tiny_llm.VOCAB)])
+    request.take(a, None)
+    request.take(b, None)
+    with pytest.raises(IntaglioError, match="request 0: its mask allows no token after 2 tokens"):
+        request.masks([])
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones(8, np.uint32), np.ones(9, np.uint8), np.ones((1, 9), np.uint32)], ids=repr
+)
+def test_masks_of_another_kind_are_refused(wrong: Array) -> None:
+    request, _ = run([], max_tokens=1, token_mask=lambda said: wrong)
+    with pytest.raises(IntaglioError, match="expected 9 words of 32 bits"):
+        request.masks([])
+
+
+def test_masks_of_int32_are_llguidances() -> None:
+    request, _ = run([], max_tokens=1, token_mask=lambda said: np.full(9, -1, np.int32))
+    _, masks = request.masks([])
+    assert masks is not None
+    assert (masks.dtype, masks.tolist()) == (np.uint32, [[2**32 - 1] * 9])
 
 
 @pytest.mark.parametrize(
