@@ -175,8 +175,9 @@ void Executor::fill_chunk(const Request& r, int32_t i, const int32_t* row, const
   const float* s = r.settings + i * Request::kSettings;
   const int32_t count = row[Request::kCount], position = row[Request::kPosition];
   const int32_t draws = all_rows ? 0 : row[Request::kDraws];
-  const Sampling sampling = {s[Request::kTemperature], s[Request::kTopP],      s[Request::kMinP],   s[Request::kRepetition],
-                             s[Request::kPresence],    s[Request::kFrequency], row[Request::kTopK], r.seeds[i]};
+  const Sampling sampling = {s[Request::kTemperature], s[Request::kTopP],     s[Request::kMinP],
+                             s[Request::kRepetition],  s[Request::kPresence], s[Request::kFrequency],
+                             row[Request::kTopK],      r.seeds[i]};
   const uint32_t* masks = r.mask_words + static_cast<int64_t>(at.mask) * words_of(limits_.vocab);
   const Context context = {position + count - 1,     r.history_ids + at.history, row[Request::kHistory],
                            row[Request::kPrompt],    r.bias_ids + at.bias,       r.bias_values + at.bias,

@@ -140,7 +140,6 @@ void Sample::run(const Step& step, int32_t unit, const Worker& worker) const {
   Context context = c.context;
   context.position -= later;
   context.n_history = std::max(0, context.n_history - later);
-  context.n_prompt = std::min(context.n_prompt, context.n_history);
   if (context.mask) context.mask += static_cast<int64_t>(draw) * words_of(vocab);
   const float* logits = step.logits + unit * step.ldl;
   const SamplerScratch scratch = worker.sampler();

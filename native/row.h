@@ -1,5 +1,5 @@
-// Scans of one row of logits. Everything walks blocks of kBlock: inside a block the loops are plain and without branches,
-// so that they compile to vector code; a decision falls once a block.
+// Scans of one row of logits. Everything walks blocks of kBlock: inside a block the loops are plain and without
+// branches, so that they compile to vector code; a decision falls once a block.
 #pragma once
 #include <bit>
 #include <cstdint>

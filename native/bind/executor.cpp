@@ -33,12 +33,12 @@ int32_t length(size_t n) {
 }
 
 void make(Executor* self, const std::string& isa, int32_t threads, int32_t max_tokens, int32_t max_sequences,
-          int32_t max_draws, int32_t max_context, int32_t pages, int32_t vocab, int32_t layers, int32_t heads, int32_t kv_heads,
-          int32_t head_dim, int32_t kv_bits) {
+          int32_t max_draws, int32_t max_context, int32_t pages, int32_t vocab, int32_t layers, int32_t heads,
+          int32_t kv_heads, int32_t head_dim, int32_t kv_bits) {
   const Kernels* kernels = find_kernels(isa.c_str());
   if (!kernels) throw std::invalid_argument("unknown instruction set '" + isa + "'");
-  new (self) Executor(kernels, Limits{threads, max_tokens, max_sequences, max_draws, max_context, pages, vocab, layers, heads,
-                                      kv_heads, head_dim, kv_bits});
+  new (self) Executor(kernels, Limits{threads, max_tokens, max_sequences, max_draws, max_context, pages, vocab, layers,
+                                      heads, kv_heads, head_dim, kv_bits});
 }
 
 // tokens, table, pages, history, tokens and values of the biases, masks, settings, seeds: see Request.
@@ -54,8 +54,7 @@ Request request(const Executor& e, const Arrays& arrays) {
   }
   if (bias_ids.shape(0) != biases.shape(0)) throw std::invalid_argument("a step must have a value for every bias");
   if (masks.shape(0) && masks.shape(1) != static_cast<size_t>(words_of(e.limits().vocab))) {
-    throw std::invalid_argument("a mask must have " + std::to_string(words_of(e.limits().vocab)) + " words of 32 bits, got " +
-                                std::to_string(masks.shape(1)));
+    refuse("a mask must have ", words_of(e.limits().vocab), " words of 32 bits, got ", masks.shape(1));
   }
   return {length(chunks),          length(tokens.shape(0)), length(pages.shape(0)), length(history.shape(0)),
           length(biases.shape(0)), length(masks.shape(0)),  table.data(),           tokens.data(),
