@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from itertools import islice
+from typing import TypeVar
 
 from intaglio.engine.chunk import Chunk as NativeChunk
 from intaglio.engine.draft_length import DraftLengths
@@ -14,6 +16,9 @@ from intaglio.engine.scheduler import Chunk, Scheduler
 from intaglio.engine.sequence import Sequence
 from intaglio.engine.speculative import Drafter
 from intaglio.errors import IntaglioError
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class Loop:
@@ -48,23 +53,22 @@ class Loop:
     def step(self) -> None:
         """Every running request gets tokens, or a chunk of its prompt computed."""
         chunks = self.scheduler.schedule()
-        started = time.perf_counter()
-        drafts = self._draft(chunks)
-        drafted = time.perf_counter()
+        drafts, drafting = _timed(self._draft, chunks)
         batch = [self._native(chunk, own) for chunk, own in zip(chunks, drafts, strict=True)]
-        computing = time.perf_counter()
-        drawn = self.executor.step(batch)
-        seconds = time.perf_counter() - computing
-        self.lengths.observe(
-            sum(len(c.tokens) for c in batch), seconds, sum(map(len, drafts)), drafted - started
-        )
+        drawn, computing = _timed(self.executor.step, batch)
+        tokens = sum(len(chunk.tokens) for chunk in batch)
+        self.lengths.observe(tokens, computing, sum(map(len, drafts)), drafting)
         self.steps += 1
         rest = iter(drawn.tolist())
-        said = [chunk.accept(list(islice(rest, chunk.draws))) for chunk in batch]
-        self.scheduler.advance(chunks, [max(0, len(tokens) - 1) for tokens in said])
+        self._advance(chunks, batch, [chunk.accept(list(islice(rest, chunk.draws))) for chunk in batch])
+
+    def _advance(self, chunks: Many[Chunk], batch: Many[NativeChunk], said: Many[list[int]]) -> None:
+        """Give the sequences what they said; pages first, for a request that ends gives all of its back."""
+        accepted = [max(0, len(tokens) - 1) for tokens in said]
+        self.scheduler.advance(chunks, accepted)
         for at, (chunk, tokens) in enumerate(zip(chunks, said, strict=True)):
             if tokens:
-                chunk.sequence.drafts.observe(batch[at].draws - 1, len(tokens) - 1)
+                chunk.sequence.drafts.observe(batch[at].draws - 1, accepted[at])
                 self._take(self._requests[chunk.sequence], at, tokens)
 
     def _draft(self, chunks: Many[Chunk]) -> list[list[int]]:
@@ -104,3 +108,9 @@ class Loop:
             if request.finished:
                 self.drop(request)
                 return
+
+
+def _timed(call: Callable[[_In], _Out], argument: _In) -> tuple[_Out, float]:
+    """What the call gives, and its seconds."""
+    start = time.perf_counter()
+    return call(argument), time.perf_counter() - start

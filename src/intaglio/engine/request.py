@@ -145,7 +145,7 @@ class Request:
                 f"request {self.number}: its mask is {mask.dtype} {mask.shape},"
                 f" expected {words_of(self._vocab)} words of 32 bits"
             )
-        mask = mask.view(np.uint32)  # llguidance's are int32
+        mask = mask.copy().view(np.uint32)  # llguidance's are int32, and one buffer is filled again and again
         return without(mask, self._ends) if len(said) < self.params.min_tokens else mask
 
     def _finish(self, reason: FinishReason, cause: str | int | None) -> None:

@@ -35,10 +35,10 @@ class Chunk(NamedTuple):
 
 
 class Lengths(Protocol):
-    """How many tokens to draft for sequences with these records: at most `rooms` each and `budget` together,
-    in a step of `tokens` without them."""
+    """Decides how many tokens to draft."""
 
-    def choose(self, records: Many[DraftRecord], rooms: Many[int], tokens: int, budget: int) -> list[int]: ...
+    def choose(self, records: Many[DraftRecord], rooms: Many[int], tokens: int, budget: int) -> list[int]:
+        """For sequences with these records in a step of `tokens`: at most `rooms` each, `budget` together."""
 
 
 class Scheduler:
