@@ -25,13 +25,16 @@ Worker make_worker(const Kernels* kernels, const Limits& l, const PageLayout& la
   w.v_pages = Block<void*>(pages);
   w.logits = Block<float>(l.vocab);
   w.candidates = Block<Candidate>(l.vocab);
-  w.seen = Block<uint64_t>(divide_up(l.vocab, 64));
+  w.said = Block<int32_t>(l.vocab);
+  w.maxima = Block<float>(blocks_of(l.vocab));
+  w.sums = Block<float>(blocks_of(l.vocab));
   return w;
 }
 
 size_t worker_nbytes(const Worker& w) {
   return w.row.nbytes() + w.attend.nbytes() + w.out.nbytes() + w.partial.nbytes() + w.total.nbytes() +
-         w.k_pages.nbytes() + w.v_pages.nbytes() + w.logits.nbytes() + w.candidates.nbytes() + w.seen.nbytes();
+         w.k_pages.nbytes() + w.v_pages.nbytes() + w.logits.nbytes() + w.candidates.nbytes() + w.said.nbytes() +
+         w.maxima.nbytes() + w.sums.nbytes();
 }
 
 }  // namespace
@@ -54,11 +57,16 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       check_(limits),
       position_(limits.max_tokens),
       row_token_(std::max(limits.max_tokens, limits.max_sequences)),
-      sampled_(limits.max_sequences),
+      row_chunk_(limits.max_draws),
+      token_(limits.max_draws),
+      rank_(limits.max_draws),
+      top_token_(static_cast<size_t>(limits.max_draws) * kMostLogprobs),
+      logprob_(limits.max_draws),
+      top_logprob_(static_cast<size_t>(limits.max_draws) * kMostLogprobs),
       chunk_(limits.max_sequences),
       page_span_(limits.max_tokens),
       query_span_(limits.max_tokens),
-      logits_(static_cast<size_t>(limits.max_sequences) * round_up(limits.vocab, 16)),
+      logits_(static_cast<size_t>(limits.max_draws) * round_up(limits.vocab, 16)),
       pool_(limits.threads, help, this) {
   for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(kernels, limits, cache_.layout));
 }
@@ -163,18 +171,23 @@ void Executor::sample() { add<Sample>(limits_.vocab); }
 
 // --- one step
 
-void Executor::fill_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0,
-                          bool all_rows) {
-  const int32_t* row = r.table + i * Request::kColumns;
-  const float* s = r.settings + i * 4;
-  const int32_t count = row[Request::kCount];
-  Chunk& c = chunk_[i];
-  c = {first, count, row[Request::kPosition], r.page_ids + page0, -1,
-       {s[0], s[1], s[2], s[3], row[Request::kTopK], r.seeds[i]}, r.history_ids + history0, row[Request::kHistory]};
-  if (row[Request::kSample] && !all_rows) c.row = step_.rows;
-  for (int32_t t = 0; t < count; ++t) {
-    position_[first + t] = c.position + t;
-    if (all_rows || (c.row >= 0 && t == count - 1)) row_token_[step_.rows++] = first + t;
+void Executor::fill_chunk(const Request& r, int32_t i, const int32_t* row, const Offsets& at, bool all_rows) {
+  const float* s = r.settings + i * Request::kSettings;
+  const int32_t count = row[Request::kCount], position = row[Request::kPosition];
+  const int32_t draws = all_rows ? 0 : row[Request::kDraws];
+  const Sampling sampling = {s[Request::kTemperature], s[Request::kTopP],     s[Request::kMinP],
+                             s[Request::kRepetition],  s[Request::kPresence], s[Request::kFrequency],
+                             row[Request::kTopK],      r.seeds[i]};
+  const uint32_t* masks = r.mask_words + static_cast<int64_t>(at.mask) * words_of(limits_.vocab);
+  const Context context = {position + count - 1,     r.history_ids + at.history, row[Request::kHistory],
+                           row[Request::kPrompt],    r.bias_ids + at.bias,       r.bias_values + at.bias,
+                           row[Request::kBiases],    row[Request::kMasks] ? masks : nullptr};
+  chunk_[i] = {at.token,   count, position, r.page_ids + at.page,    draws,
+               step_.rows, row[Request::kLogprobs], sampling, context};
+  for (int32_t t = 0; t < count; ++t) position_[at.token + t] = position + t;
+  for (int32_t t = all_rows ? 0 : count - draws; t < count; ++t) {
+    if (!all_rows) row_chunk_[step_.rows] = i;
+    row_token_[step_.rows++] = at.token + t;
   }
   cut(i);
 }
@@ -195,11 +208,17 @@ void Executor::cut(int32_t i) {
 
 void Executor::prepare(const Request& r, bool all_rows) {
   check_(r);
-  step_ = {r.tokens, 0, r.chunks, r.token_ids, position_.data(), row_token_.data(), chunk_.data(), page_span_.data(),
-           query_span_.data(), 0, 0, 0, false, nullptr, 0, nullptr};
-  each_chunk(r, [&](int32_t i, int32_t first, int32_t page, int32_t history) {
-    fill_chunk(r, i, first, page, history, all_rows);
-  });
+  step_ = {};
+  step_.tokens = r.tokens;
+  step_.chunks = r.chunks;
+  step_.ids = r.token_ids;
+  step_.position = position_.data();
+  step_.row_token = row_token_.data();
+  step_.row_chunk = row_chunk_.data();
+  step_.chunk = chunk_.data();
+  step_.page_span = page_span_.data();
+  step_.query_span = query_span_.data();
+  each_chunk(r, [&](int32_t i, const int32_t* row, const Offsets& at) { fill_chunk(r, i, row, at, all_rows); });
   const int32_t units = step_.query_spans * limits_.kv_heads;
   const bool idle = limits_.threads > 1 && units < 4 * limits_.threads;
   step_.split_keys = idle && r.tokens <= kSplitTokens && step_.key_spans > 1;
@@ -251,14 +270,13 @@ void Executor::work(int member, int32_t round) {
   }
 }
 
-std::vector<int32_t> Executor::step(const Request& request) {
+int32_t Executor::step(const Request& request) {
   prepare(request, false);
   step_.logits = logits_.data();
   step_.ldl = round_up(limits_.vocab, 16);
-  step_.sampled = sampled_.data();
+  step_.draws = draws();
   run();
-  draws_ = step_.rows;
-  return {sampled_.data(), sampled_.data() + draws_};
+  return draws_ = step_.rows;
 }
 
 void Executor::score(const Request& request, float* logits) {
@@ -273,9 +291,8 @@ const float* Executor::logits_of(int32_t draw) const {
   return logits_.data() + static_cast<size_t>(draw) * round_up(limits_.vocab, 16);
 }
 
-int32_t Executor::token_of(int32_t draw) const {
-  logits_of(draw);
-  return sampled_[draw];
+Draws Executor::draws() const {
+  return {token_.data(), logprob_.data(), rank_.data(), top_token_.data(), top_logprob_.data()};
 }
 
 void Executor::read_page(int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value, float* out) const {
@@ -287,7 +304,8 @@ void Executor::read_page(int32_t page, int32_t layer, int32_t head, int32_t slot
 }
 
 size_t Executor::reserved_nbytes() const {
-  size_t total = cache_.memory.nbytes() + logits_.nbytes() + split_.out.nbytes() + split_.partial.nbytes();
+  size_t total = cache_.memory.nbytes() + logits_.nbytes() + top_token_.nbytes() + top_logprob_.nbytes();
+  total += split_.out.nbytes() + split_.partial.nbytes();
   for (const auto& b : buffers_) total += b->nbytes();
   for (const auto& v : vectors_) total += v.nbytes();
   for (const auto& r : ropes_) total += r->cos.nbytes() + r->sin.nbytes();

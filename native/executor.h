@@ -37,15 +37,16 @@ class Executor {
   void softcap(float cap);
   void sample();
 
-  // Runs one step and gives the tokens drawn, one for each chunk that asked, in their order; kNotFinite where the
-  // logits are broken. Throws std::invalid_argument, before anything runs, when the request breaks a limit.
-  std::vector<int32_t> step(const Request& request);
+  // Runs one step and gives the number of its draws, which are in the order of the chunks and, in each, of its tokens.
+  // Throws std::invalid_argument, before anything runs, when the request breaks a limit.
+  int32_t step(const Request& request);
   // Runs one step that gives every token's logits instead of samples: tokens x vocab.
   void score(const Request& request, float* logits);
 
+  // What the last step drew: kNotFinite where the logits are broken; log probabilities where they were asked for.
+  Draws draws() const;
   // Of the last step's draw i; throws std::invalid_argument when there was none.
   const float* logits_of(int32_t draw) const;
-  int32_t token_of(int32_t draw) const;
 
   // KV of one layer, token and head as attention reads it, for tests: head_dim floats.
   void read_page(int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value, float* out) const;
@@ -71,7 +72,7 @@ class Executor {
   void add(Args&&... args);
 
   void prepare(const Request& request, bool all_rows);
-  void fill_chunk(const Request& request, int32_t i, int32_t first, int32_t page0, int32_t history0, bool all_rows);
+  void fill_chunk(const Request& request, int32_t i, const int32_t* row, const Offsets& at, bool all_rows);
   void cut(int32_t i);
   void run();
   void work(int member, int32_t round);
@@ -94,7 +95,8 @@ class Executor {
 
   RequestCheck check_;
   Step step_{};
-  Block<int32_t> position_, row_token_, sampled_;
+  Block<int32_t> position_, row_token_, row_chunk_, token_, rank_, top_token_;
+  Block<float> logprob_, top_logprob_;
   Block<Chunk> chunk_;
   Block<Span> page_span_, query_span_;
   Block<float> logits_;

@@ -132,14 +132,20 @@ void Softcap::run(const Step& step, int32_t unit, const Worker&) const {
   kernels->softcap(step.logits + unit / blocks * step.ldl + column, std::min(kColumnsAUnit, vocab - column), cap);
 }
 
-int32_t Sample::units(const Step& step) const { return step.sampled ? step.chunks : 0; }
+int32_t Sample::units(const Step& step) const { return step.draws.token ? step.rows : 0; }
 
 void Sample::run(const Step& step, int32_t unit, const Worker& worker) const {
-  const Chunk& c = step.chunk[unit];
-  if (c.row < 0) return;
-  const SamplerScratch scratch = {worker.logits.data(), worker.candidates.data(), worker.seen.data()};
-  step.sampled[c.row] = sample(step.logits + c.row * step.ldl, vocab, c.sampling, c.history, c.n_history,
-                               c.position + c.count - 1, scratch);
+  const Chunk& c = step.chunk[step.row_chunk[unit]];
+  const int32_t draw = unit - c.row, later = c.draws - 1 - draw;
+  Context context = c.context;
+  context.position -= later;
+  context.n_history = std::max(0, context.n_history - later);
+  if (context.mask) context.mask += static_cast<int64_t>(draw) * words_of(vocab);
+  const float* logits = step.logits + unit * step.ldl;
+  const SamplerScratch scratch = worker.sampler();
+  const int32_t token = sample(logits, vocab, c.sampling, context, scratch);
+  step.draws.token[unit] = token;
+  if (c.logprobs >= 0) log_probabilities(logits, vocab, token, c.logprobs, scratch, step.draws.logprobs(unit));
 }
 
 }  // namespace intaglio

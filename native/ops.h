@@ -99,7 +99,7 @@ struct Softcap : Op {
   float cap;
 };
 
-// sampled = a token for each row of logits that belongs to a chunk
+// a token for each row of logits, and its log probability where that is wanted
 struct Sample : Op {
   explicit Sample(int32_t v) : vocab(v) {}
   int32_t units(const Step& step) const override;

@@ -2,9 +2,20 @@
 
 #include <cmath>
 
+#include "sampler.h"
 #include "step.h"
 
 namespace intaglio {
+namespace {
+
+bool allows_any(const uint32_t* mask, int32_t vocab) {
+  for (int32_t w = 0; w < vocab / 32; ++w) {
+    if (mask[w]) return true;
+  }
+  return vocab % 32 && mask[vocab / 32] & ((1u << vocab % 32) - 1);
+}
+
+}  // namespace
 
 void check_range(const char* what, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high) refuse(what, " must be in ", low, "..", high, ", got ", value);
@@ -14,6 +25,7 @@ const Limits& checked(const Limits& l) {
   check_range("threads", l.threads, 1, 1024);
   check_range("max_tokens", l.max_tokens, 1, 1 << 16);
   check_range("max_sequences", l.max_sequences, 1, 1 << 14);
+  check_range("max_draws", l.max_draws, 1, 1 << 20);
   check_range("max_context", l.max_context, 1, 1 << 24);
   check_range("pages", l.pages, 1, 1 << 24);
   check_range("vocab", l.vocab, 1, 1 << 24);
@@ -30,25 +42,30 @@ const Limits& checked(const Limits& l) {
 void RequestCheck::operator()(const Request& r) {
   ++requests_;
   check_lengths(r);
-  each_chunk(r, [&](int32_t i, int32_t first, int32_t page, int32_t history) {
-    check_chunk(r, i, first, page, history);
-  });
+  each_chunk(r, [&](int32_t i, const int32_t* row, const Offsets& at) { check_chunk(r, i, row, at); });
 }
 
 void RequestCheck::check_lengths(const Request& r) const {
   check_range("chunks in a step", r.chunks, 1, limits_.max_sequences);
   check_range("tokens in a step", r.tokens, 1, limits_.max_tokens);
-  int64_t tokens = 0, pages = 0, history = 0;
+  int64_t tokens = 0, pages = 0, history = 0, biases = 0, masks = 0, draws = 0;
   for (int32_t i = 0; i < r.chunks; ++i) {
     const int32_t* row = r.table + i * Request::kColumns;
     check_range("tokens in a chunk", row[Request::kCount], 1, limits_.max_tokens);
     check_range("pages of a chunk", row[Request::kPages], 1, limits_.pages);
     check_range("history of a chunk", row[Request::kHistory], 0, 1 << 30);
+    check_range("biases of a chunk", row[Request::kBiases], 0, 1 << 24);
+    check_range("draws of a chunk", row[Request::kDraws], 0, row[Request::kCount]);
+    check_range("masks of a chunk", row[Request::kMasks], 0, row[Request::kDraws]);
     tokens += row[Request::kCount];
     pages += row[Request::kPages];
     history += row[Request::kHistory];
+    biases += row[Request::kBiases];
+    masks += row[Request::kMasks];
+    draws += row[Request::kDraws];
   }
-  if (tokens != r.tokens || pages != r.pages || history != r.history) {
+  check_range("draws in a step", draws, 0, limits_.max_draws);
+  if (tokens != r.tokens || pages != r.pages || history != r.history || biases != r.biases || masks != r.masks) {
     refuse("a step's table disagrees with its arrays");
   }
 }
@@ -71,29 +88,56 @@ void RequestCheck::check_pages(int32_t chunk, int32_t position, int32_t count, c
   }
 }
 
-void RequestCheck::check_chunk(const Request& r, int32_t i, int32_t first, int32_t page0, int32_t history0) {
-  const int32_t* row = r.table + i * Request::kColumns;
+void RequestCheck::check_tokens(int32_t chunk, const char* what, const int32_t* ids, int32_t n) const {
+  for (int32_t j = 0; j < n; ++j) {
+    if (ids[j] < 0 || ids[j] >= limits_.vocab) {
+      refuse("chunk ", chunk, ": ", what, " ", ids[j], " is not in 0..", limits_.vocab - 1);
+    }
+  }
+}
+
+void RequestCheck::check_chunk(const Request& r, int32_t i, const int32_t* row, const Offsets& at) {
   const int32_t count = row[Request::kCount], position = row[Request::kPosition];
   if (position < 0 || position > limits_.max_context - count) {
     refuse("chunk ", i, ": positions ", position, "..", int64_t{position} + count - 1, " are not in 0..",
            limits_.max_context - 1, " (max_context ", limits_.max_context, ")");
   }
-  check_pages(i, position, count, r.page_ids + page0, row[Request::kPages]);
-  const auto check_tokens = [&](const int32_t* ids, int32_t n) {
-    for (int32_t j = 0; j < n; ++j) {
-      if (ids[j] < 0 || ids[j] >= limits_.vocab) {
-        refuse("chunk ", i, ": token id ", ids[j], " is not in 0..", limits_.vocab - 1);
-      }
-    }
+  check_pages(i, position, count, r.page_ids + at.page, row[Request::kPages]);
+  check_tokens(i, "token id", r.token_ids + at.token, count);
+  check_draws(r, i, row, at);
+}
+
+void RequestCheck::check_draws(const Request& r, int32_t i, const int32_t* row, const Offsets& at) const {
+  check_tokens(i, "token id", r.history_ids + at.history, row[Request::kHistory]);
+  check_tokens(i, "token id of a bias", r.bias_ids + at.bias, row[Request::kBiases]);
+  const auto check = [&](bool ok, const char* sentence, auto given) {
+    if (!ok) refuse("chunk ", i, ": ", sentence, ", got ", given);
   };
-  check_tokens(r.token_ids + first, count);
-  check_tokens(r.history_ids + history0, row[Request::kHistory]);
-  const float* s = r.settings + i * 4;
-  if (!(s[0] >= 0 && std::isfinite(s[0]))) refuse("chunk ", i, ": temperature must be 0 or more, got ", s[0]);
-  if (!(s[1] > 0 && s[1] <= 1)) refuse("chunk ", i, ": top_p must be in (0, 1], got ", s[1]);
-  if (!(s[2] >= 0 && s[2] <= 1)) refuse("chunk ", i, ": min_p must be in [0, 1], got ", s[2]);
-  if (!(s[3] > 0 && std::isfinite(s[3]))) refuse("chunk ", i, ": repetition_penalty must be above 0, got ", s[3]);
-  if (row[Request::kTopK] < 0) refuse("chunk ", i, ": top_k must be 0 or more, got ", row[Request::kTopK]);
+  const float* s = r.settings + i * Request::kSettings;
+  const float presence = s[Request::kPresence], frequency = s[Request::kFrequency];
+  const float temperature = s[Request::kTemperature], top_p = s[Request::kTopP], min_p = s[Request::kMinP];
+  const float repetition = s[Request::kRepetition];
+  check(temperature >= 0 && std::isfinite(temperature), "temperature must be 0 or more", temperature);
+  check(top_p > 0 && top_p <= 1, "top_p must be in (0, 1]", top_p);
+  check(min_p >= 0 && min_p <= 1, "min_p must be in [0, 1]", min_p);
+  check(repetition > 0 && std::isfinite(repetition), "repetition_penalty must be above 0", repetition);
+  check(std::isfinite(presence), "presence_penalty must be a number", presence);
+  check(std::isfinite(frequency), "frequency_penalty must be a number", frequency);
+  check(row[Request::kTopK] >= 0, "top_k must be 0 or more", row[Request::kTopK]);
+  const int32_t history = row[Request::kHistory], draws = row[Request::kDraws], masks = row[Request::kMasks];
+  check(history == 0 || history >= draws, "the history must hold the tokens it draws after", history);
+  const int32_t prompt = row[Request::kPrompt], logprobs = row[Request::kLogprobs];
+  check(prompt >= 0 && prompt <= history, "the prompt must be a part of the history", prompt);
+  check(logprobs >= -1 && logprobs <= kMostLogprobs, "logprobs must be in 0..20", logprobs);
+  check(masks == 0 || masks == draws, "there must be a mask for every draw or none", masks);
+  for (int32_t j = 0; j < row[Request::kBiases]; ++j) {
+    check(std::isfinite(r.bias_values[at.bias + j]), "a bias must be a number", r.bias_values[at.bias + j]);
+  }
+  for (int32_t j = 0; j < masks; ++j) {
+    if (!allows_any(r.mask_words + static_cast<int64_t>(at.mask + j) * words_of(limits_.vocab), limits_.vocab)) {
+      refuse("chunk ", i, ": the mask of draw ", j, " allows no token");
+    }
+  }
 }
 
 }  // namespace intaglio

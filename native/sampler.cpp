@@ -10,122 +10,174 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-uint64_t mix(uint64_t x) {  // the finaliser of splitmix64
+// Number `i` of the splitmix64 generator that starts at `key`.
+uint64_t next(uint64_t key, uint64_t i) {
+  uint64_t x = key + (i + 1) * 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
   return x ^ (x >> 31);
 }
 
-// Index of the largest value, the first on ties; kNotFinite when there is none to speak of.
-int32_t argmax(const float* x, int32_t n) {
-  float best = -kInfinity;
-  int32_t at = kNotFinite;
-  bool broken = false;
-  for (int32_t i = 0; i < n; ++i) {
-    broken |= !(x[i] < kInfinity);  // NaN or +inf
-    if (x[i] > best) {
-      best = x[i];
-      at = i;
+void copy_allowed(const float* logits, int32_t vocab, const uint32_t* mask, float* out) {
+  for (int32_t first = 0; first < vocab; first += 32) {
+    const uint32_t word = mask[first / 32];
+    const int32_t count = std::min(32, vocab - first);
+    for (int32_t i = 0; i < count; ++i) out[first + i] = word >> i & 1 ? logits[first + i] : -kInfinity;
+  }
+}
+
+// Each token of the history is repeated once, however often it was said; each saying of a generated one is counted.
+void penalise(float* logits, const Sampling& s, const Context& c, int32_t* said) {
+  constexpr int32_t kDone = -1;
+  for (int32_t i = c.n_prompt; i < c.n_history; ++i) ++said[c.history[i]];
+  for (int32_t i = 0; i < c.n_history; ++i) {
+    const int32_t token = c.history[i], count = said[token];
+    if (count == kDone) continue;
+    float& x = logits[token];
+    x = x > 0 ? x / s.repetition_penalty : x * s.repetition_penalty;
+    x -= s.frequency_penalty * static_cast<float>(count) + (count > 0 ? s.presence_penalty : 0.0f);
+    said[token] = kDone;
+  }
+  for (int32_t i = 0; i < c.n_history; ++i) said[c.history[i]] = 0;
+}
+
+// The logits after mask, bias and penalties: the row itself when there are none, else a copy in the scratch.
+const float* adjust(const float* logits, int32_t vocab, const Sampling& s, const Context& c,
+                    const SamplerScratch& scratch) {
+  const bool penalties = s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
+  const bool penalised = penalties && c.n_history > 0;
+  if (!c.mask && c.n_bias == 0 && !penalised) return logits;
+  if (c.mask) {
+    copy_allowed(logits, vocab, c.mask, scratch.logits);
+  } else {
+    std::memcpy(scratch.logits, logits, static_cast<size_t>(vocab) * sizeof(float));
+  }
+  for (int32_t i = 0; i < c.n_bias; ++i) scratch.logits[c.bias_token[i]] += c.bias[i];
+  if (penalised) penalise(scratch.logits, s, c, scratch.said);
+  return scratch.logits;
+}
+
+// The candidates of at least `least`; blocks without one are told by their largest logit.
+int32_t collect(const float* p, int32_t n, double least, float largest, float temperature,
+                const SamplerScratch& scratch) {
+  int32_t found = 0;
+  for (int32_t b = 0; b < blocks_of(n); ++b) {
+    if (exp_of((scratch.maxima[b] - largest) / temperature) < least) continue;
+    const int32_t end = std::min(n, (b + 1) * kBlock);
+    for (int32_t i = b * kBlock; i < end; ++i) {
+      scratch.candidates[found] = {p[i], i};
+      found += p[i] >= least && p[i] > 0;
     }
   }
-  return broken ? kNotFinite : at;
+  return found;
 }
 
-// Each token of the history counts once, however often it was said.
-void penalise(float* logits, const int32_t* history, int32_t n, float penalty, uint64_t* seen) {
-  for (int32_t i = 0; i < n; ++i) {
-    const int32_t token = history[i];
-    const uint64_t bit = 1ULL << (token & 63);
-    if (seen[token >> 6] & bit) continue;
-    seen[token >> 6] |= bit;
-    logits[token] = logits[token] > 0 ? logits[token] / penalty : logits[token] * penalty;
-  }
-  for (int32_t i = 0; i < n; ++i) seen[history[i] >> 6] = 0;
-}
-
-bool before(const Candidate& a, const Candidate& b) {
-  return a.value > b.value || (a.value == b.value && a.token < b.token);
-}
-
-// The k largest logits of the row, in no order; all finite ones when k is 0.
-int32_t keep_top_k(const float* logits, int32_t vocab, int32_t k, Candidate* out) {
-  int32_t n = 0;
-  for (int32_t i = 0; i < vocab; ++i) {
-    if (logits[i] > -kInfinity) out[n++] = {logits[i], i};
-  }
-  if (k == 0 || k >= n) return n;
-  std::nth_element(out, out + k, out + n, before);
-  return k;
-}
-
-// Turns logits into unnormalised probabilities (largest: 1) and returns their sum.
-double soften(Candidate* c, int32_t n, float largest, float temperature) {
-  double sum = 0;
-  for (int32_t i = 0; i < n; ++i) {
-    c[i].value = static_cast<float>(std::exp((static_cast<double>(c[i].value) - largest) / temperature));
-    sum += c[i].value;
-  }
-  return sum;
-}
-
-// The fewest candidates, largest first, that together hold `top_p` of `sum`; they are left sorted.
-int32_t keep_top_p(Candidate* c, int32_t n, double sum, float top_p) {
-  // All candidates below (1 - top_p) / n of the sum hold less than 1 - top_p together: none can be needed.
-  const double floor = (1.0 - top_p) * sum / n;
-  n = static_cast<int32_t>(std::partition(c, c + n, [&](const Candidate& a) { return a.value >= floor; }) - c);
-  std::sort(c, c + n, before);
-  double mass = 0;
-  for (int32_t i = 0; i < n; ++i) {
-    mass += c[i].value;
-    if (mass >= top_p * sum) return i + 1;
+// The fewest candidates, in the order of `before`, that together hold `mass`; sorted as far as it takes.
+int32_t keep_mass(Candidate* c, int32_t n, double mass) {
+  double held = 0;
+  for (int32_t done = 0, size = 64; done < n; size *= 4) {
+    const int32_t end = std::min(n, done + size);
+    if (end < n) std::nth_element(c + done, c + end, c + n, before);
+    std::sort(c + done, c + end, before);
+    for (; done < end; ++done) {
+      held += c[done].value;
+      if (held >= mass) return done + 1;
+    }
   }
   return n;
 }
 
-int32_t keep_min_p(Candidate* c, int32_t n, float min_p) {
-  return static_cast<int32_t>(std::partition(c, c + n, [&](const Candidate& a) { return a.value >= min_p; }) - c);
+int32_t keep_likely(Candidate* c, int32_t n, float least) {
+  return static_cast<int32_t>(std::partition(c, c + n, [&](const Candidate& a) { return a.value >= least; }) - c);
 }
 
-int32_t draw(const Candidate* c, int32_t n, double point) {
-  double sum = 0;
-  for (int32_t i = 0; i < n; ++i) sum += c[i].value;
-  double left = point * sum;
-  for (int32_t i = 0; i < n; ++i) {
-    left -= c[i].value;
-    if (left < 0) return c[i].token;
+// A race in which everyone arrives after an exponential time of his rate: he wins with his share of all rates.
+// A runner's luck is a function of the key and his number alone. So candidates may come in any order, and a model whose
+// probabilities differ by a total variation of d draws the same token with probability (1 - d) / (1 + d) at least:
+// drafts live on that (Daliri, Musco, Suresh 2024, "Coupling without Communication").
+class Race {
+ public:
+  explicit Race(uint64_t key) : key_(key) {}
+  void enter(float rate, int32_t number) {
+    if (rate <= 0) return;
+    const double speed = rate / -std::log(uniform(key_, number));
+    if (speed > best_) {
+      best_ = speed;
+      winner_ = number;
+    }
   }
-  return c[n - 1].token;
+  int32_t winner() const { return winner_; }
+
+ private:
+  static double uniform(uint64_t key, int32_t number) {  // in (0, 1), neither end: 52 bits and a half
+    return (static_cast<double>(next(key, static_cast<uint64_t>(number)) >> 12) + 0.5) * 0x1.0p-52;
+  }
+
+  uint64_t key_;
+  double best_ = -1;
+  int32_t winner_ = 0;
+};
+
+int32_t draw(const Candidate* c, int32_t n, uint64_t key) {
+  Race race(key);
+  for (int32_t i = 0; i < n; ++i) race.enter(c[i].value, c[i].token);
+  return race.winner();
+}
+
+// Among all tokens: a race of the blocks, then one in the block that won.
+int32_t draw_from_all(const float* p, int32_t n, const float* sums, uint64_t key) {
+  Race blocks(~key);
+  for (int32_t b = 0; b < blocks_of(n); ++b) blocks.enter(sums[b], b);
+  Race race(key);
+  const int32_t first = blocks.winner() * kBlock, end = std::min(n, first + kBlock);
+  for (int32_t i = first; i < end; ++i) race.enter(p[i], i);
+  return race.winner();
 }
 
 }  // namespace
 
-double uniform(uint64_t seed, uint64_t position) {
-  const uint64_t bits = mix(mix(seed + 0x9e3779b97f4a7c15ULL) + (position + 1) * 0x9e3779b97f4a7c15ULL);
-  return static_cast<double>(bits >> 11) * 0x1.0p-53;
-}
-
-int32_t sample(const float* logits, int32_t vocab, const Sampling& s, const int32_t* history, int32_t n_history,
-               int32_t position, const SamplerScratch& scratch) {
-  if (s.repetition_penalty != 1.0f && n_history > 0) {
-    std::memcpy(scratch.logits, logits, static_cast<size_t>(vocab) * sizeof(float));
-    penalise(scratch.logits, history, n_history, s.repetition_penalty, scratch.seen);
-    logits = scratch.logits;
-  }
-  const int32_t best = argmax(logits, vocab);
+int32_t sample(const float* logits, int32_t vocab, const Sampling& s, const Context& context,
+               const SamplerScratch& scratch) {
+  const float* x = adjust(logits, vocab, s, context, scratch);
+  const int32_t best = find_largest(x, vocab, scratch.maxima);
   if (best < 0 || s.temperature == 0) return best;
+  const float largest = x[best];
+  const uint64_t key = next(next(0, s.seed), static_cast<uint64_t>(context.position));
   Candidate* c = scratch.candidates;
-  int32_t n = keep_top_k(logits, vocab, s.top_k, c);
-  const double sum = soften(c, n, logits[best], s.temperature);
-  if (s.top_p < 1) n = keep_top_p(c, n, sum, s.top_p);
-  if (s.min_p > 0) n = keep_min_p(c, n, s.min_p);
-  return draw(c, n, uniform(s.seed, static_cast<uint64_t>(position)));
+  int32_t n;
+  double sum = 0;
+  if (s.top_k > 0 && s.top_k < vocab) {
+    n = find_first(x, vocab, scratch.maxima, s.top_k, scratch.sums, c);
+    for (int32_t i = 0; i < n; ++i) sum += c[i].value = exp_of((c[i].value - largest) / s.temperature);
+  } else {
+    sum = soften(x, vocab, largest, s.temperature, scratch.logits, scratch.sums);
+    if (s.top_p == 1 && s.min_p == 0) return draw_from_all(scratch.logits, vocab, scratch.sums, key);
+    // All tokens below (1 - top_p) / vocab of the sum hold less than 1 - top_p together: none can be needed.
+    const double least = s.top_p < 1 ? (1.0 - s.top_p) * sum / vocab : s.min_p;
+    n = collect(scratch.logits, vocab, least, largest, s.temperature, scratch);
+  }
+  if (s.top_p < 1) n = keep_mass(c, n, s.top_p * sum);
+  if (s.min_p > 0) n = keep_likely(c, n, s.min_p);
+  return draw(c, n, key);
 }
 
-double log_probability(const float* logits, int32_t vocab, int32_t token) {
-  const double largest = *std::max_element(logits, logits + vocab);
-  double sum = 0;
-  for (int32_t i = 0; i < vocab; ++i) sum += std::exp(logits[i] - largest);
-  return logits[token] - largest - std::log(sum);
+void log_probabilities(const float* logits, int32_t vocab, int32_t token, int32_t n, const SamplerScratch& scratch,
+                       const Logprobs& out) {
+  std::fill_n(out.top_token, n, -1);
+  std::fill_n(out.top_logprob, n, -kInfinity);
+  *out.logprob = std::numeric_limits<float>::quiet_NaN();
+  *out.rank = 0;
+  const int32_t best = find_largest(logits, vocab, scratch.maxima);
+  if (best < 0 || token < 0) return;
+  const int32_t found = n == 0 ? 0 : find_first(logits, vocab, scratch.maxima, n, scratch.sums, scratch.candidates);
+  const double sum = soften(logits, vocab, logits[best], 1.0f, scratch.logits, scratch.sums);
+  const double total = logits[best] + std::log(sum);
+  *out.logprob = static_cast<float>(logits[token] - total);
+  *out.rank = 1 + count_before(logits, vocab, token);
+  for (int32_t i = 0; i < found; ++i) {
+    out.top_token[i] = scratch.candidates[i].token;
+    out.top_logprob[i] = static_cast<float>(scratch.candidates[i].value - total);
+  }
 }
 
 }  // namespace intaglio

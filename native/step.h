@@ -77,10 +77,11 @@ struct Chunk {
   int32_t first;  // its first token among the step's
   int32_t count, position;
   const int32_t* pages;
-  int32_t row;  // where its logits are, or -1
+  int32_t draws;  // after each of its last tokens
+  int32_t row;    // of the first of them
+  int32_t logprobs;  // -1: none
   Sampling sampling;
-  const int32_t* history;
-  int32_t n_history;
+  Context context;  // of its last token
 };
 
 // Tokens [first, first + count) of one chunk; for ropes all in one page, for attention a block of queries.
@@ -88,11 +89,25 @@ struct Span {
   int32_t chunk, first, count;
 };
 
+// What is drawn, one a row.
+struct Draws {
+  int32_t* token;
+  float* logprob;
+  int32_t* rank;
+  int32_t* top_token;  // rows x kMostLogprobs
+  float* top_logprob;
+
+  Logprobs logprobs(int64_t row) const {
+    return {logprob + row, rank + row, top_token + row * kMostLogprobs, top_logprob + row * kMostLogprobs};
+  }
+};
+
 struct Step {
   int32_t tokens, rows, chunks;
   const int32_t* ids;        // tokens
   int32_t* position;         // tokens
   int32_t* row_token;        // rows: the token each row of logits belongs to
+  int32_t* row_chunk;        // rows, unless all rows are wanted: and the chunk
   Chunk* chunk;              // chunks
   Span* page_span;           // tokens cut by chunk and page
   Span* query_span;          // tokens cut by chunk and kQueries
@@ -101,7 +116,7 @@ struct Step {
   bool split_keys;           // attention is cut over keys too
   float* logits;             // rows x ldl
   int64_t ldl;
-  int32_t* sampled;          // rows
+  Draws draws;               // without tokens: nothing is drawn
 };
 
 constexpr int32_t kQueries = 32;  // tokens of one attention unit
@@ -118,7 +133,12 @@ struct Worker {
   Block<void*> k_pages, v_pages;  // of one sequence
   Block<float> logits;
   Block<Candidate> candidates;
-  Block<uint64_t> seen;
+  Block<int32_t> said;
+  Block<float> maxima, sums;
+
+  SamplerScratch sampler() const {
+    return {logits.data(), candidates.data(), said.data(), maxima.data(), sums.data()};
+  }
 };
 
 // The KV memory: page-major, so that the memory of a page is its own. Base + [page][layer][k, v].

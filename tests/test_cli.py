@@ -163,6 +163,36 @@ def test_generate_draws_by_seed_and_stops_at_strings(model: str) -> None:
     assert (stopped["text"], stopped["stop_reason"]) == (text.split(stop)[0], stop)
 
 
+def test_drafts_change_the_counts_and_not_the_text(model: str) -> None:
+    asked = ["generate", model, "abab", "-n", "40", "--ignore-eos", "--logit-bias", "70=100"]
+    plain = answer(*asked)
+    assert (plain["steps"], plain["drafted"], plain["accepted"]) == (40, 0, 0)
+    for draft in ("prompt-lookup", model):
+        drafted = answer(*asked, "--draft", draft, "--max-draft", "4")
+        assert drafted["token_ids"] == plain["token_ids"]
+        assert drafted["accepted"] > 0
+        assert drafted["steps"] + drafted["accepted"] == 40
+        notes = run(*asked, "--draft", draft).stderr
+        assert re.search(r" · \d+ of \d+ guesses right\]\n$", notes)
+    assert run("chat", model, "-n", "8", "--draft", "prompt-lookup", stdin="abab").exit_code == 0
+
+
+def test_generate_tells_log_probabilities(model: str) -> None:
+    record = answer("generate", model, "x", "-n", "3", "--ignore-eos", "--logprobs", "2")
+    assert [one["tokens"][0] for one in record["logprobs"]] == record["token_ids"]
+    assert all(one["rank"] == 1 and len(one["logprobs"]) == 2 for one in record["logprobs"])
+    assert answer("generate", model, "x", "-n", "1")["logprobs"] is None
+
+
+def test_the_options_of_drawing_reach_the_draws(model: str) -> None:
+    asked = ["generate", model, "x", "-n", "9", "--ignore-eos"]
+    biased = answer(*asked, "--logit-bias", "70=100", "--logit-bias", "71=-100")
+    assert set(biased["token_ids"]) == {70}
+    tired = answer(*asked, "--logit-bias", "70=8", "--frequency-penalty", "2", "--presence-penalty", "1")
+    assert len(set(tired["token_ids"])) > 1
+    assert "--min-tokens" in run("chat", "--help").stdout
+
+
 def test_chat_reads_lines_and_obeys_commands(model: str) -> None:
     talk = "hello\n\n/help\nagain\n/reset\n/what\nlast\n/exit\nnever\n"
     result = run("chat", model, "-n", "8", "--seed", "3", "--system", "S", stdin=talk)
@@ -291,6 +321,11 @@ cli.main(["compress", "model", "-r", "rtn-w4", "-o", "output"])
         (["generate", "MODEL", "x", "--max-context", "257"], "max_context is 257"),
         (["generate", "MODEL", "x", "--stop", ""], "empty stop string"),
         (["generate", "MODEL", "x", "--top-p", "0"], "top_p"),
+        (["generate", "MODEL", "x", "--logit-bias", "5"], "--logit-bias 5: expected a token's number"),
+        (["generate", "MODEL", "x", "--logit-bias", "5=101"], "logit_bias"),
+        (["generate", "MODEL", "x", "--logit-bias", "259=1"], "token 259 of logit_bias is outside"),
+        (["generate", "MODEL", "x", "-n", "4", "--min-tokens", "5"], "min_tokens is 5"),
+        (["generate", "MODEL", "x", "--draft", "/nowhere"], "no model at /nowhere"),
         (["recipes", "gptq-w5"], "did you mean gptq-w"),
         (["compress", "MODEL", "-r", "nothing", "-o", "OUT"], "no recipe is called 'nothing'"),
         (

@@ -5,12 +5,11 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "arrays.h"
 #include "executor.h"
 #include "packed.h"
 
@@ -19,10 +18,6 @@ namespace nb = nanobind;
 namespace intaglio {
 namespace {
 
-template <class T>
-using Array1 = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Array2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Columns = std::tuple<int32_t, int32_t, int32_t>;
 
 Executor::Columns columns(const Columns& c) { return {std::get<0>(c), std::get<1>(c), std::get<2>(c)}; }
@@ -37,32 +32,34 @@ int32_t length(size_t n) {
   return static_cast<int32_t>(n);
 }
 
-template <class T>
-nb::ndarray<nb::numpy, T> numpy(std::vector<T> values) {
-  auto owned = std::make_unique<std::vector<T>>(std::move(values));
-  nb::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  std::vector<T>* kept = owned.release();
-  return nb::ndarray<nb::numpy, T>(kept->data(), {kept->size()}, owner);
-}
-
 void make(Executor* self, const std::string& isa, int32_t threads, int32_t max_tokens, int32_t max_sequences,
-          int32_t max_context, int32_t pages, int32_t vocab, int32_t layers, int32_t heads, int32_t kv_heads,
-          int32_t head_dim, int32_t kv_bits) {
+          int32_t max_draws, int32_t max_context, int32_t pages, int32_t vocab, int32_t layers, int32_t heads,
+          int32_t kv_heads, int32_t head_dim, int32_t kv_bits) {
   const Kernels* kernels = find_kernels(isa.c_str());
   if (!kernels) throw std::invalid_argument("unknown instruction set '" + isa + "'");
-  new (self) Executor(kernels, Limits{threads, max_tokens, max_sequences, max_context, pages, vocab, layers, heads,
-                                      kv_heads, head_dim, kv_bits});
+  new (self) Executor(kernels, Limits{threads, max_tokens, max_sequences, max_draws, max_context, pages, vocab, layers,
+                                      heads, kv_heads, head_dim, kv_bits});
 }
 
-Request request(const Array1<int32_t>& tokens, const Array2<int32_t>& table, const Array1<int32_t>& pages,
-                const Array1<int32_t>& history, const Array2<float>& settings, const Array1<uint64_t>& seeds) {
+// tokens, table, pages, history, tokens and values of the biases, masks, settings, seeds: see Request.
+using Arrays = std::tuple<Array1<int32_t>, Array2<int32_t>, Array1<int32_t>, Array1<int32_t>, Array1<int32_t>,
+                          Array1<float>, Array2<uint32_t>, Array2<float>, Array1<uint64_t>>;
+
+Request request(const Executor& e, const Arrays& arrays) {
+  const auto& [tokens, table, pages, history, bias_ids, biases, masks, settings, seeds] = arrays;
   const size_t chunks = table.shape(0);
-  if (table.shape(1) != Request::kColumns || settings.shape(0) != chunks || settings.shape(1) != 4 ||
+  if (table.shape(1) != Request::kColumns || settings.shape(0) != chunks || settings.shape(1) != Request::kSettings ||
       seeds.shape(0) != chunks) {
     throw std::invalid_argument("a step's table, settings and seeds must have one row a chunk");
   }
-  return {length(chunks),  length(tokens.shape(0)), length(pages.shape(0)), length(history.shape(0)), table.data(),
-          tokens.data(),   pages.data(),            history.data(),         settings.data(),          seeds.data()};
+  if (bias_ids.shape(0) != biases.shape(0)) throw std::invalid_argument("a step must have a value for every bias");
+  if (masks.shape(0) && masks.shape(1) != static_cast<size_t>(words_of(e.limits().vocab))) {
+    refuse("a mask must have ", words_of(e.limits().vocab), " words of 32 bits, got ", masks.shape(1));
+  }
+  return {length(chunks),          length(tokens.shape(0)), length(pages.shape(0)), length(history.shape(0)),
+          length(biases.shape(0)), length(masks.shape(0)),  table.data(),           tokens.data(),
+          pages.data(),            history.data(),          bias_ids.data(),        biases.data(),
+          masks.data(),            settings.data(),         seeds.data()};
 }
 
 void bind_program(nb::class_<Executor>& c) {
@@ -98,21 +95,19 @@ void bind_program(nb::class_<Executor>& c) {
       .def("sample", &Executor::sample);
 }
 
-nb::ndarray<nb::numpy, int32_t> step(Executor& e, Array1<int32_t> tokens, Array2<int32_t> table, Array1<int32_t> pages,
-                                     Array1<int32_t> history, Array2<float> settings, Array1<uint64_t> seeds) {
-  const Request r = request(tokens, table, pages, history, settings, seeds);
-  std::vector<int32_t> drawn;
+nb::ndarray<nb::numpy, int32_t> step(Executor& e, const Arrays& arrays) {
+  const Request r = request(e, arrays);
+  int32_t n;
   {
     nb::gil_scoped_release release;
-    drawn = e.step(r);
+    n = e.step(r);
   }
-  return numpy(std::move(drawn));
+  const int32_t* token = e.draws().token;
+  return numpy(std::vector<int32_t>(token, token + n), {static_cast<size_t>(n)});
 }
 
-void score(Executor& e, Array1<int32_t> tokens, Array2<int32_t> table, Array1<int32_t> pages, Array1<int32_t> history,
-           Array2<float> settings, Array1<uint64_t> seeds,
-           nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits) {
-  const Request r = request(tokens, table, pages, history, settings, seeds);
+void score(Executor& e, const Arrays& arrays, nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits) {
+  const Request r = request(e, arrays);
   if (logits.shape(0) != static_cast<size_t>(r.tokens) ||
       logits.shape(1) != static_cast<size_t>(e.limits().vocab)) {
     throw std::invalid_argument("logits must be an array of (tokens, vocabulary)");
@@ -121,37 +116,32 @@ void score(Executor& e, Array1<int32_t> tokens, Array2<int32_t> table, Array1<in
   e.score(r, logits.data());
 }
 
+nb::tuple logprobs(const Executor& e, int32_t draw, int32_t n) {
+  check_range("logprobs", n, 0, kMostLogprobs);
+  e.logits_of(draw);  // refuses draws that were not made
+  const Logprobs l = e.draws().logprobs(draw);
+  const auto count = static_cast<size_t>(n);
+  return nb::make_tuple(*l.logprob, *l.rank, numpy(std::vector<int32_t>(l.top_token, l.top_token + n), {count}),
+                        numpy(std::vector<float>(l.top_logprob, l.top_logprob + n), {count}));
+}
+
 void bind_steps(nb::class_<Executor>& c) {
-  c.def("step", step, "One mixed step: a token for each chunk that asked, -2 where its logits are not finite")
+  c.def("step", step, "One mixed step: a token for each draw, -2 where its logits are not finite")
       .def("score", score, "One step that fills `logits` (tokens, vocabulary) instead of sampling")
       .def("logits", [](const Executor& e, int32_t draw) {
         const float* row = e.logits_of(draw);
-        return numpy(std::vector<float>(row, row + e.limits().vocab));
+        const auto vocab = static_cast<size_t>(e.limits().vocab);
+        return numpy(std::vector<float>(row, row + vocab), {vocab});
       })
-      .def("logprob", [](const Executor& e, int32_t draw) {
-        return log_probability(e.logits_of(draw), e.limits().vocab, e.token_of(draw));
-      })
+      .def("logprobs", logprobs, "Of one draw: log probability and rank of its token, and the n likeliest with theirs")
       .def("read_page", [](const Executor& e, int32_t page, int32_t layer, int32_t head, int32_t slot, bool is_value) {
-        std::vector<float> out(static_cast<size_t>(e.limits().head_dim));
+        const auto dim = static_cast<size_t>(e.limits().head_dim);
+        std::vector<float> out(dim);
         e.read_page(page, layer, head, slot, is_value, out.data());
-        return numpy(std::move(out));
+        return numpy(std::move(out), {dim});
       })
       .def_prop_ro("reserved_nbytes", &Executor::reserved_nbytes)
       .def_prop_ro("cache_nbytes", &Executor::cache_nbytes);
-}
-
-int32_t draw(Array1<float> logits, float temperature, int32_t top_k, float top_p, float min_p,
-             float repetition_penalty, uint64_t seed, Array1<int32_t> history, int32_t position) {
-  const int32_t vocab = length(logits.shape(0)), said = length(history.shape(0));
-  const bool known = std::all_of(history.data(), history.data() + said, [&](int32_t t) { return t >= 0 && t < vocab; });
-  if (vocab == 0 || !known || top_k < 0) throw std::invalid_argument("no logits, or tokens that have none");
-  Worker w;
-  w.logits = Block<float>(logits.shape(0));
-  w.candidates = Block<Candidate>(logits.shape(0));
-  w.seen = Block<uint64_t>(logits.shape(0) / 64 + 1);
-  const Sampling settings = {temperature, top_p, min_p, repetition_penalty, top_k, seed};
-  return sample(logits.data(), vocab, settings, history.data(), said, position,
-                {w.logits.data(), w.candidates.data(), w.seen.data()});
 }
 
 }  // namespace
@@ -161,11 +151,8 @@ void bind_executor(nb::module_& m) {
   using namespace intaglio;
   nb::class_<Executor> c(m, "Executor", "A program of fused ops over preallocated buffers");
   c.def("__init__", make, nb::kw_only(), nb::arg("isa"), nb::arg("threads"), nb::arg("max_tokens"),
-        nb::arg("max_sequences"), nb::arg("max_context"), nb::arg("pages"), nb::arg("vocab"),
+        nb::arg("max_sequences"), nb::arg("max_draws"), nb::arg("max_context"), nb::arg("pages"), nb::arg("vocab"),
         nb::arg("layers"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("kv_bits"));
   bind_program(c);
   bind_steps(c);
-  m.def("sample", draw, nb::arg("logits"), nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("min_p"),
-        nb::arg("repetition_penalty"), nb::arg("seed"), nb::arg("history"), nb::arg("position"),
-        "The token drawn from one row of logits; -2 where these are not finite");
 }

@@ -5,9 +5,11 @@ namespace nb = nanobind;
 
 void bind_kernels(nb::module_& m);
 void bind_executor(nb::module_& m);
+void bind_sampler(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "Intaglio's native core";
   bind_kernels(m);
   bind_executor(m);
+  bind_sampler(m);
 }

@@ -25,10 +25,17 @@ def sample(
     top_p: float,
     min_p: float,
     repetition_penalty: float,
+    presence_penalty: float,
+    frequency_penalty: float,
     seed: int,
     history: Array,
+    prompt: int,
     position: int,
+    bias_ids: Array,
+    biases: Array,
+    mask: Array | None = None,
 ) -> int: ...
+def logprobs(logits: Array, token: int, n: int) -> tuple[float, int, Array, Array]: ...
 
 class Matrix:
     kind: int
@@ -76,6 +83,7 @@ class Executor:
         threads: int,
         max_tokens: int,
         max_sequences: int,
+        max_draws: int,
         max_context: int,
         pages: int,
         vocab: int,
@@ -127,27 +135,8 @@ class Executor:
     ) -> None: ...
     def softcap(self, cap: float, /) -> None: ...
     def sample(self) -> None: ...
-    def step(
-        self,
-        tokens: Array,
-        table: Array,
-        pages: Array,
-        history: Array,
-        settings: Array,
-        seeds: Array,
-        /,
-    ) -> Array: ...
-    def score(
-        self,
-        tokens: Array,
-        table: Array,
-        pages: Array,
-        history: Array,
-        settings: Array,
-        seeds: Array,
-        logits: Array,
-        /,
-    ) -> None: ...
+    def step(self, arrays: tuple[Array, ...], /) -> Array: ...
+    def score(self, arrays: tuple[Array, ...], logits: Array, /) -> None: ...
     def logits(self, draw: int, /) -> Array: ...
-    def logprob(self, draw: int, /) -> float: ...
+    def logprobs(self, draw: int, n: int, /) -> tuple[float, int, Array, Array]: ...
     def read_page(self, page: int, layer: int, head: int, slot: int, is_value: bool, /) -> Array: ...

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from intaglio import _native
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk
+from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
 from intaglio.engine.sampling import GREEDY, Sampling
 from intaglio.formats import Format, Integer
@@ -102,12 +103,12 @@ def generate(
     try:
         for start in range(0, len(prompt), chunk):
             end = min(start + chunk, len(prompt))
-            last = end == len(prompt)
+            last = int(end == len(prompt))
             drawn = executor.step([Chunk(said[start:end], start, pages, last, params, said)])
         said.append(int(drawn[0]))
         while len(said) < len(prompt) + count:
             at = len(said) - 1
-            said.append(int(executor.step([Chunk(said[at:], at, pages, True, params, said)])[0]))
+            said.append(int(executor.step([Chunk(said[at:], at, pages, 1, params, said)])[0]))
     finally:
         executor.pool.free(pages)
     return said[len(prompt) :]

@@ -103,15 +103,18 @@ def test_each_prompt_may_have_its_own_settings(llm: LLM) -> None:
 
 
 def test_logprobs_are_those_of_the_logits(llm: LLM) -> None:
-    output = llm.generate("logits", SamplingParams(max_tokens=5, ignore_eos=True, logprobs=True))[0]
+    output = llm.generate("logits", SamplingParams(max_tokens=5, ignore_eos=True, logprobs=2))[0]
     answer = output.outputs[0]
     tokens = [*output.prompt_token_ids, *answer.token_ids]
-    logits = llm.executor.logits(tokens).astype(np.float64)
-    expected = [
-        logits[at - 1, tokens[at]] - np.log(np.exp(logits[at - 1]).sum())
-        for at in range(len(output.prompt_token_ids), len(tokens))
-    ]
-    assert answer.logprobs == pytest.approx(expected, abs=1e-4)
+    rows = llm.executor.logits(tokens).astype(np.float64)[len(output.prompt_token_ids) - 1 : -1]
+    everything = rows - np.log(np.exp(rows).sum(-1, keepdims=True))
+    expected = [row[token] for row, token in zip(everything, answer.token_ids, strict=True)]
+    assert answer.logprobs is not None
+    assert [one.logprob for one in answer.logprobs] == pytest.approx(expected, abs=1e-4)
+    for row, one, token in zip(everything, answer.logprobs, answer.token_ids, strict=True):
+        assert (one.rank, one.tokens[0]) == (1, token)
+        assert one.tokens == tuple(np.argsort(-row, kind="stable")[:2])
+        assert one.logprobs == pytest.approx(np.sort(row)[:-3:-1], abs=1e-4)
     assert answer.cumulative_logprob == pytest.approx(sum(expected), abs=1e-3)
 
 

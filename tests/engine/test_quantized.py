@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from intaglio.attention import Affine, Half
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk
+from intaglio.engine.executor import Executor
 from intaglio.formats import Floating, Format, Integer, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from intaglio.engine.mask import everything, without
 from intaglio.engine.output import SamplingParams
 from intaglio.engine.request import Request
 from intaglio.engine.sequence import Sequence
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.tokenizer import Tokenizer
+from intaglio.types import Array
 from tests import tiny_llm
 
 TOKENIZER = Tokenizer.from_files(
@@ -28,10 +31,9 @@ def run(tokens: list[int], **settings: object) -> tuple[Request, list[str]]:
     params = SamplingParams(**{"max_tokens": len(tokens), **settings})  # type: ignore[arg-type]
     sequence = Sequence([5, 6], params.sampling(0), 2 + params.max_tokens)
     ends = () if params.ignore_eos else TOKENIZER.eos_ids
-    request = Request(0, "", sequence, params, TOKENIZER.stream(), ends)
+    request = Request(0, "", sequence, params, TOKENIZER.stream(), ends, tiny_llm.VOCAB)
     pieces = []
     for token in tokens:
-        sequence.tokens.append(token)
         request.take(token, None)
         pieces.append(request.fresh())
         if request.finished:
@@ -76,6 +78,44 @@ def test_eos_ends_unless_it_is_ignored() -> None:
     assert run(tokens, ignore_eos=True)[0].text == "abcd"
 
 
+def test_drafts_end_before_what_cannot_follow() -> None:
+    """An end, a forbidden token, a state without a next token; each draw has its mask."""
+    end, a, b = EOS, *TOKENIZER.encode("ab")
+    request, _ = run([], max_tokens=9)
+    assert request.masks([a, b, end, a]) == ([a, b], None)
+    only_a = without(everything(tiny_llm.VOCAB), set(range(tiny_llm.VOCAB)) - {a})
+
+    def after(said: list[int]) -> Array | None:
+        return [only_a, None, np.zeros_like(only_a)][len(said)] if len(said) < 3 else only_a
+
+    request, _ = run([], max_tokens=9, token_mask=after)
+    assert request.masks([b, a])[0] == []
+    drafts, masks = request.masks([a, b, a, a])
+    assert drafts == [a]
+    assert masks is not None
+    np.testing.assert_array_equal(masks, [only_a, everything(tiny_llm.VOCAB)])
+    request.take(a, None)
+    request.take(b, None)
+    with pytest.raises(IntaglioError, match="request 0: its mask allows no token after 2 tokens"):
+        request.masks([])
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.ones(8, np.uint32), np.ones(9, np.uint8), np.ones((1, 9), np.uint32)], ids=repr
+)
+def test_masks_of_another_kind_are_refused(wrong: Array) -> None:
+    request, _ = run([], max_tokens=1, token_mask=lambda said: wrong)
+    with pytest.raises(IntaglioError, match="expected 9 words of 32 bits"):
+        request.masks([])
+
+
+def test_masks_of_int32_are_llguidances() -> None:
+    request, _ = run([], max_tokens=1, token_mask=lambda said: np.full(9, -1, np.int32))
+    _, masks = request.masks([])
+    assert masks is not None
+    assert (masks.dtype, masks.tolist()) == (np.uint32, [[2**32 - 1] * 9])
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -85,6 +125,12 @@ def test_eos_ends_unless_it_is_ignored() -> None:
         ({"top_k": -1}, "top_k"),
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": float("nan")}, "frequency_penalty"),
+        ({"logit_bias": {5: 101.0}}, "logit_bias"),
+        ({"logit_bias": {-5: 1.0}}, "logit_bias"),
+        ({"logprobs": 21}, r"logprobs is 21, it must be in 0\.\.20"),
+        ({"max_tokens": 4, "min_tokens": 5}, r"min_tokens is 5, it must be in 0\.\.4"),
         ({"seed": -1}, "seed"),
         ({"stop": ["a", ""]}, "empty stop string"),
     ],

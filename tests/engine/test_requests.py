@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk, flatten
+from intaglio.engine.executor import Executor
 from intaglio.engine.sampling import Sampling
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import roles
@@ -21,10 +22,10 @@ from tests.engine.small import ISAS, plain, tokens
 
 @pytest.fixture(scope="module")
 def one() -> Executor:
-    return Executor(plain("llama"), max_tokens=16, max_sequences=3, max_context=100, pages=5)
+    return Executor(plain("llama"), max_tokens=16, max_sequences=2, max_draft=1, max_context=100, pages=5)
 
 
-GOOD = Chunk([1, 2, 3], 0, [0], True)
+GOOD = Chunk([1, 2, 3], 0, [0], 1)
 REFUSED: dict[str, tuple[list[Chunk], str]] = {
     "empty batch": ([], "at least one chunk"),
     "no tokens": ([replace(GOOD, tokens=[])], "tokens in a step must be in 1..16"),
@@ -35,7 +36,7 @@ REFUSED: dict[str, tuple[list[Chunk], str]] = {
     "too many tokens": ([replace(GOOD, tokens=[1] * 17)], "must be in 1..16, got 17"),
     "too many chunks": (
         [replace(GOOD, pages=[i]) for i in range(4)],
-        "chunks in a step must be in 1..3, got 4",
+        "chunks in a step must be in 1..2, got 4",
     ),
     "negative position": ([replace(GOOD, position=-1)], "positions -1..1 are not in 0..99"),
     "past max_context": ([replace(GOOD, position=98, pages=[0, 1])], r"positions 98..100 are not in 0..99"),
@@ -61,6 +62,42 @@ REFUSED: dict[str, tuple[list[Chunk], str]] = {
         [replace(GOOD, params=Sampling(repetition_penalty=0.0))],
         "repetition_penalty must be above 0",
     ),
+    "NaN presence": (
+        [replace(GOOD, params=Sampling(presence_penalty=float("nan")))],
+        "presence_penalty must be",
+    ),
+    "infinite frequency": (
+        [replace(GOOD, params=Sampling(frequency_penalty=float("inf")))],
+        "frequency_penalty must be",
+    ),
+    "bias of no token": (
+        [replace(GOOD, params=Sampling(logit_bias={131: 1.0}))],
+        "token id of a bias 131 is not in 0..130",
+    ),
+    "NaN bias": ([replace(GOOD, params=Sampling(logit_bias={1: float("nan")}))], "a bias must be a number"),
+    "more draws than tokens": ([replace(GOOD, draws=4)], "draws of a chunk must be in 0..3, got 4"),
+    "negative draws": ([replace(GOOD, draws=-1)], "draws of a chunk must be in"),
+    "too many draws": (
+        [replace(GOOD, draws=3), replace(GOOD, pages=[1], draws=2)],
+        "draws in a step must be in 0..4, got 5",
+    ),
+    "prompt beyond the history": (
+        [replace(GOOD, params=Sampling(frequency_penalty=1.0), history=[1, 2, 3], prompt=4)],
+        "the prompt must be a part of the history",
+    ),
+    "history shorter than the draws": (
+        [replace(GOOD, draws=2, params=Sampling(frequency_penalty=1.0), history=[3])],
+        "the history must hold the tokens it draws after",
+    ),
+    "mask of the wrong width": ([replace(GOOD, masks=np.ones((1, 4), np.uint32))], r"shape \(1, 5\)"),
+    "mask of bytes": ([replace(GOOD, masks=np.ones((1, 5), np.uint8))], "32-bit words"),
+    "one mask for two draws": ([replace(GOOD, draws=2, masks=np.ones((1, 5), np.uint32))], r"shape \(2, 5\)"),
+    "mask that allows nothing": (
+        [replace(GOOD, masks=np.array([[0, 0, 0, 0, 8]], np.uint32))],  # bit 131
+        "chunk 0: the mask of draw 0 allows no token",
+    ),
+    "too many logprobs": ([replace(GOOD, logprobs=21)], r"logprobs must be in 0\.\.20, got 21"),
+    "negative logprobs": ([replace(GOOD, logprobs=-2)], "logprobs must be in"),
     "wrong history": (
         [replace(GOOD, params=Sampling(repetition_penalty=2.0), history=[5, 999])],
         "token id 999 is not in 0..130",
@@ -97,15 +134,24 @@ def test_out_of_pages(one: Executor) -> None:
 
 
 def test_only_chunks_that_drew_have_logits(one: Executor) -> None:
-    drawn = one.step([replace(GOOD, sample=False), replace(GOOD, pages=[1])])
-    assert drawn.dtype == np.int32
-    assert drawn[0] == -1
-    assert drawn[1] == one.last_logits(1).argmax()
+    batch = [replace(GOOD, draws=0), replace(GOOD, pages=[1], logprobs=3)]
+    drawn = one.step(batch)
+    assert (drawn.dtype, drawn.shape) == (np.int32, (1,))
     row = one.last_logits(1).astype(np.float64)
-    assert one.logprob(1) == pytest.approx(row.max() - np.log(np.exp(row).sum()), abs=1e-6)
+    assert drawn[0] == row.argmax()
+    found = one.logprobs(1)
+    expected = row - np.log(np.exp(row).sum())
+    assert (found.logprob, found.rank) == (pytest.approx(expected.max(), abs=1e-6), 1)
+    assert list(found.tokens) == np.argsort(-row, kind="stable")[:3].tolist()
+    assert found.logprobs == pytest.approx(expected[list(found.tokens)], abs=1e-6)
     for wrong in (0, 2, -1):
         with pytest.raises(UsageError, match="has no logits"):
             one.last_logits(wrong)
+    with pytest.raises(UsageError, match="draw 1 of chunk 1 has no logits"):
+        one.last_logits(1, 1)
+    one.step([GOOD])
+    with pytest.raises(UsageError, match="did not ask for log probabilities"):
+        one.logprobs(0)
 
 
 def test_broken_weights_are_an_error_with_the_place() -> None:
@@ -170,28 +216,61 @@ def test_a_closed_executor_refuses_and_says_so() -> None:
 
 
 INTEGERS = st.one_of(st.integers(-3, 140), st.sampled_from([-(2**31), 2**31 - 1, 2**30]))
+COLUMNS, SETTINGS, WORDS = 10, 6, 5  # of a request; words of a mask over 131 tokens
+
+
+def lists(most: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(INTEGERS, max_size=most)
 
 
 @given(
-    st.lists(st.tuples(*[INTEGERS] * 6), max_size=5),
-    st.lists(INTEGERS, max_size=20),
-    st.lists(INTEGERS, max_size=8),
-    st.lists(INTEGERS, max_size=8),
-    st.lists(st.floats(width=32), min_size=20, max_size=20),
+    st.lists(st.tuples(*[INTEGERS] * COLUMNS), max_size=5),
+    st.tuples(lists(20), lists(8), lists(8), lists(4)),
+    st.integers(0, 4),
+    st.lists(st.floats(width=32), min_size=30, max_size=30),
 )
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_request_reaches_past_the_memory(
     one: Executor,
     table: list[tuple[int, ...]],
-    ids: list[int],
-    pages: list[int],
-    history: list[int],
+    integers: tuple[list[int], ...],
+    masks: int,
     numbers: list[float],
 ) -> None:
     """Whatever the arrays hold, the native step runs it or refuses it with a sentence."""
     chunks = len(table)
-    arrays = [np.array(x, np.int32) for x in (ids, np.reshape(table, (chunks, 6)), pages, history)]
-    floats = np.resize(np.array(numbers, np.float32), (chunks, 4))
+    tokens, pages, history, biased = (np.array(x, np.int32) for x in integers)
+    floats = np.array(numbers, np.float32)
+    arrays = (
+        tokens,
+        np.reshape(np.array(table, np.int32), (chunks, COLUMNS)),
+        pages,
+        history,
+        biased,
+        floats[: len(biased)],
+        np.full((masks, WORDS), 5, np.uint32),
+        np.resize(floats, (chunks, SETTINGS)),
+        np.zeros(chunks, np.uint64),
+    )
     with contextlib.suppress(ValueError):
-        one._open().step(*arrays, floats, np.zeros(chunks, np.uint64))
+        one._open().step(arrays)
+    assert one.step([GOOD])[0] >= 0
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_draw_reaches_past_the_memory(one: Executor, data: st.DataObject) -> None:
+    """The same around a request that would run but for one value of its table."""
+    hostile = replace(
+        GOOD,
+        draws=2,
+        params=Sampling(frequency_penalty=0.5, logit_bias={3: 1.0}),
+        history=[1, 2, 3],
+        masks=np.full((2, WORDS), 7, np.uint32),
+        logprobs=2,
+    )
+    arrays = flatten([hostile], 131)
+    arrays[1][0, data.draw(st.integers(0, COLUMNS - 1))] = data.draw(INTEGERS)
+    with contextlib.suppress(ValueError):
+        one._open().step(arrays)
     assert one.step([GOOD])[0] >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +26,20 @@ from intaglio.types import Array
 LOGITS = np.array([2.0, 1.5, 0.3, -0.5, -1.0, -2.0, 1.4, 0.0], np.float32)
 
 
-def draw(logits: Array, params: Sampling, position: int = 0, history: Sequence[int] = ()) -> int:
+def draw(
+    logits: Array,
+    params: Sampling,
+    position: int = 0,
+    history: Sequence[int] = (),
+    prompt: int = 0,
+    mask: Array | None = None,
+) -> int:
     p = params
-    settings = (p.temperature, p.top_k, p.top_p, p.min_p, p.repetition_penalty, p.seed)
-    return int(_native.sample(logits, *settings, np.array(history, np.int32), position))
+    penalties = (p.repetition_penalty, p.presence_penalty, p.frequency_penalty)
+    settings = (p.temperature, p.top_k, p.top_p, p.min_p, *penalties, p.seed)
+    biases = np.array([*p.logit_bias], np.int32), np.array([*p.logit_bias.values()], np.float32)
+    said = np.array(history, np.int32)
+    return int(_native.sample(logits, *settings, said, prompt, position, *biases, mask))
 
 
 def counts(logits: Array, params: Sampling, n: int, history: Sequence[int] = ()) -> Array:
@@ -117,6 +128,20 @@ def test_equal_requests_draw_equally_and_seeds_differ() -> None:
     assert first == [draw(flat, one, position) for position in range(64)]
     assert len({*first}) > 50
     assert sum(a == b for a, b in zip(first, (draw(flat, two, p) for p in range(64)), strict=True)) < 4
+
+
+@pytest.mark.parametrize("chosen", [{}, {"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.01}], ids=repr)
+def test_a_model_that_is_close_draws_the_same_most_often(chosen: dict[str, Any]) -> None:
+    """At least (1 - d) / (1 + d) of the draws agree; two independent ones hardly ever would."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 1031).astype(np.float32)
+    close = logits + rng.normal(0, 0.2, 1031).astype(np.float32)
+    params = Sampling(temperature=1.0, seed=3, **chosen)
+    p, q = expected(logits, params), expected(close, params)
+    distance = 1 - np.minimum(p, q).sum()
+    same = np.mean([draw(logits, params, i) == draw(close, params, i) for i in range(2000)])
+    assert same > (1 - distance) / (1 + distance) - 0.03
+    assert (p * q).sum() < 0.1 < 0.6 < same
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk
+from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
 from intaglio.engine.sampling import Sampling
 from intaglio.formats import Integer, TwoLevel
@@ -44,7 +45,7 @@ def test_a_prompt_in_chunks_gives_the_same_bits(kind: str, isa: str) -> None:
         pages = one.pool.allocate(2)
         for start in range(0, 90, size):
             end = min(start + size, 90)
-            one.step([Chunk(x[start:end], start, pages, sample=True)])
+            one.step([Chunk(x[start:end], start, pages, draws=1)])
             np.testing.assert_array_equal(one.last_logits(0), whole[end - 1])
         one.pool.free(pages)
 
@@ -68,7 +69,7 @@ def batched(one: Executor, prompts: list[list[int]], params: list[Sampling], cou
     while any(len(s) < len(p) + count for s, p in zip(said, prompts, strict=True)):
         live = [i for i, s in enumerate(said) if 2 * i <= step and len(s) < len(prompts[i]) + count]
         chunks = [
-            Chunk(said[i][done[i] :], done[i], tables[i], True, params[i], said[i]) for i in reversed(live)
+            Chunk(said[i][done[i] :], done[i], tables[i], 1, params[i], said[i]) for i in reversed(live)
         ]
         drawn = one.step(chunks)
         for i, token in zip(reversed(live), drawn, strict=True):
@@ -101,7 +102,7 @@ def test_long_contexts_cut_over_keys_give_the_same_bits(kind: str) -> None:
     for start in range(0, 1280, 256):
         four.step([Chunk(x[start : start + 256], start, pages)])
     for at in range(1280, 1300):
-        four.step([Chunk(x[at : at + 1], at, pages, True)])
+        four.step([Chunk(x[at : at + 1], at, pages, 1)])
         np.testing.assert_array_equal(four.last_logits(0), whole[at])
 
 
@@ -146,9 +147,7 @@ def test_any_mix_of_chunks_agrees_with_the_plain_loops(kind: str, isa: str, leng
         live = [i for i, each in enumerate(lengths) if step < len(each)]
         starts = [sum(lengths[i][:step]) for i in live]
         ends = [start + lengths[i][step] for i, start in zip(live, starts, strict=True)]
-        mixed.step(
-            [Chunk(texts[i][a:b], a, tables[i], True) for i, a, b in zip(live, starts, ends, strict=True)]
-        )
+        mixed.step([Chunk(texts[i][a:b], a, tables[i], 1) for i, a, b in zip(live, starts, ends, strict=True)])
         for row, (i, end) in enumerate(zip(live, ends, strict=True)):
             np.testing.assert_array_equal(mixed.last_logits(row), whole[i][end - 1])
             assert far(mixed.last_logits(row), expected[i][end - 1]) <= LIMIT[kind]

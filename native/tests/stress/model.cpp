@@ -190,7 +190,7 @@ PackedModel::PackedModel(const Model& m, const Kernels* k)
 std::unique_ptr<Executor> open(const PackedModel& model, const Memory& m) {
   const Shape& s = model.model->shape;
   auto executor = std::make_unique<Executor>(
-      model.kernels, Limits{m.threads, m.max_tokens, m.max_sequences, m.max_context, m.pages, s.vocab, kLayers, s.heads,
+      model.kernels, Limits{m.threads, m.max_tokens, m.max_sequences, m.max_sequences + 3, m.max_context, m.pages, s.vocab, kLayers, s.heads,
                             s.kv_heads, s.head_dim, s.kv_bits});
   Program(*executor, model);
   return executor;

@@ -9,6 +9,10 @@
 namespace intaglio::stress {
 namespace {
 
+bool penalises(const Sampling& s) {
+  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
+}
+
 // A step under construction.
 struct Batch {
   std::vector<int32_t> table, tokens, pages, history;
@@ -16,28 +20,33 @@ struct Batch {
   std::vector<uint64_t> seeds;
   int chunks = 0;
 
-  void add(const Text& text, int position, int count, const std::vector<int32_t>& table_of_pages, bool draws,
+  void add(const Text& text, int position, int count, const std::vector<int32_t>& table_of_pages, int draws,
            const Sampling& s) {
-    const int seen = draws && s.repetition_penalty != 1 ? position + count : 0;
-    table.insert(table.end(), {count, position, int32_t(table_of_pages.size()), draws, s.top_k, seen});
+    const int seen = draws && penalises(s) ? position + count : 0;
+    table.insert(table.end(), {count, position, int32_t(table_of_pages.size()), draws, s.top_k, seen, seen / 2, 0, 0, -1});
     tokens.insert(tokens.end(), text.begin() + position, text.begin() + position + count);
     pages.insert(pages.end(), table_of_pages.begin(), table_of_pages.end());
     history.insert(history.end(), text.begin(), text.begin() + seen);
-    settings.insert(settings.end(), {s.temperature, s.top_p, s.min_p, s.repetition_penalty});
+    settings.insert(settings.end(), {s.temperature, s.top_p, s.min_p, s.repetition_penalty, s.presence_penalty,
+                                     s.frequency_penalty});
     seeds.push_back(s.seed);
     ++chunks;
   }
 
   Request request() const {
-    return {chunks,         int32_t(tokens.size()), int32_t(pages.size()), int32_t(history.size()), table.data(),
-            tokens.data(),  pages.data(),           history.data(),        settings.data(),         seeds.data()};
+    return {chunks,         int32_t(tokens.size()), int32_t(pages.size()), int32_t(history.size()), 0,       0,
+            table.data(),   tokens.data(),          pages.data(),          history.data(),          nullptr, nullptr,
+            nullptr,        settings.data(),        seeds.data()};
   }
 };
 
+constexpr Sampling kGreedy = {0, 1, 0, 1, 0, 0, 0, 0};
+
 Sampling random_sampling(Random& random) {
-  Sampling s{0, 1, 0, 1, 0, uint64_t(random.integer(0, 1 << 30))};
+  Sampling s = kGreedy;
+  s.seed = uint64_t(random.integer(0, 1 << 30));
   if (random.chance(0.5)) s.temperature = 0.7f, s.top_k = random.integer(0, 20), s.top_p = 0.9f, s.min_p = 0.01f;
-  if (random.chance(0.3)) s.repetition_penalty = 1.2f;
+  if (random.chance(0.3)) s.repetition_penalty = 1.2f, s.presence_penalty = 0.3f, s.frequency_penalty = 0.1f;
   return s;
 }
 
@@ -58,7 +67,8 @@ struct Sequence {
 
 struct Draw {
   const Sequence* of;
-  int position;  // of the last token before it
+  int position;   // of the last token before it
+  int generated;  // where the generated tokens of its history begin
   Sampling sampling;
 };
 
@@ -110,19 +120,20 @@ class Mixer {
       const int room = limits_.max_tokens - int(batch.tokens.size());
       if (room == 0 || random_.chance(0.3)) continue;
       const int left = int(s.text->size()) - s.position, count = random_count(random_, std::min(room, left));
-      const bool draw = count == left || random_.chance(0.7);
+      const int most = std::min(count, limits_.max_draws - int(draws.size()));
+      const int rows = random_.chance(0.3) ? random_.integer(0, most) : count == left || random_.chance(0.7) ? std::min(1, most) : 0;
       const Sampling sampling = random_sampling(random_);
-      batch.add(*s.text, s.position, count, s.pages, draw, sampling);
+      batch.add(*s.text, s.position, count, s.pages, rows, sampling);
       s.position += count;
-      if (draw) draws.push_back({&s, s.position - 1, sampling});
+      for (int i = s.position - rows; i < s.position; ++i) draws.push_back({&s, i, s.position / 2, sampling});
     }
     if (batch.chunks == 0) return false;
     compare(executor_.step(batch.request()), draws, fault);
     return true;
   }
 
-  void compare(const std::vector<int32_t>& drawn, const std::vector<Draw>& draws, std::string* fault) {
-    if (drawn.size() != draws.size()) return (void)(*fault = "a step drew another number of tokens than asked");
+  void compare(int drawn, const std::vector<Draw>& draws, std::string* fault) {
+    if (size_t(drawn) != draws.size()) return (void)(*fault = "a step drew another number of tokens than asked");
     const auto vocab = size_t(limits_.vocab);
     for (size_t i = 0; i < draws.size(); ++i) {
       const Draw& d = draws[i];
@@ -131,19 +142,20 @@ class Mixer {
                                 std::to_string(d.of->text->size());
       if (std::memcmp(executor_.logits_of(int32_t(i)), expected, vocab * sizeof(float)))
         *fault = "logits differ from those of the whole text" + where;
-      else if (drawn[i] != draw_again(expected, d))
+      else if (executor_.draws().token[i] != draw_again(expected, d))
         *fault = "a draw differs from one made alone" + where;
     }
   }
 
   int32_t draw_again(const float* logits, const Draw& d) {
-    const auto vocab = size_t(limits_.vocab);
-    std::vector<float> copy(vocab);
+    const auto vocab = size_t(limits_.vocab), blocks = size_t(blocks_of(limits_.vocab));
+    std::vector<float> copy(vocab), maxima(blocks), sums(blocks);
     std::vector<Candidate> candidates(vocab);
-    std::vector<uint64_t> seen(vocab / 64 + 1);
-    return sample(logits, limits_.vocab, d.sampling, d.of->text->data(),
-                  d.sampling.repetition_penalty != 1 ? d.position + 1 : 0, d.position,
-                  {copy.data(), candidates.data(), seen.data()});
+    std::vector<int32_t> said(vocab);
+    const int seen = penalises(d.sampling) ? d.position + 1 : 0;
+    const Context context{d.position, d.of->text->data(), seen, std::min(seen, d.generated), nullptr, nullptr, 0, nullptr};
+    return sample(logits, limits_.vocab, d.sampling, context,
+                  {copy.data(), candidates.data(), said.data(), maxima.data(), sums.data()});
   }
 
   void retire() {
@@ -159,7 +171,7 @@ class Mixer {
     Batch batch;
     const bool token = random_.chance(0.5);  // else a position
     const Text text(size_t(limits_.max_context) + 1, token ? limits_.vocab : 0);
-    batch.add(text, token ? 0 : limits_.max_context - 1, 2, {0}, true, {0, 1, 0, 1, 0, 0});
+    batch.add(text, token ? 0 : limits_.max_context - 1, 2, {0}, 1, kGreedy);
     try {
       executor_.step(batch.request());
       *fault = "a senseless request was taken";
@@ -185,7 +197,7 @@ std::vector<Logits> score_all(Executor& executor, const std::vector<Text>& texts
     Logits logits(text.size() * size_t(limits.vocab));
     for (int at = 0; at < int(text.size()); at += limits.max_tokens) {
       Batch batch;
-      batch.add(text, at, std::min(limits.max_tokens, int(text.size()) - at), pages, false, {0, 1, 0, 1, 0, 0});
+      batch.add(text, at, std::min(limits.max_tokens, int(text.size()) - at), pages, 0, kGreedy);
       executor.score(batch.request(), logits.data() + size_t(at) * size_t(limits.vocab));
     }
     all.push_back(std::move(logits));

@@ -20,25 +20,6 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no statistics.")]
 
-# how tokens are drawn
-MaxTokens = Annotated[int, typer.Option("--max-tokens", "-n", min=1, help="Tokens to generate at most.")]
-Temperature = Annotated[
-    float, typer.Option(min=0.0, help="0 takes the likeliest token, 1 draws as the model says.")
-]
-TopK = Annotated[int, typer.Option(min=0, help="Draw among so many likeliest tokens; 0: all.")]
-TopP = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Draw among the likeliest tokens of this total probability.")
-]
-MinP = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Drop tokens less likely than this share of the likeliest.")
-]
-RepetitionPenalty = Annotated[
-    float, typer.Option(min=0.01, help="Above 1: tokens already used become less likely.")
-]
-Stop = Annotated[
-    list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")
-]
-
 # how the model is opened
 KV = Annotated[
     str | None,
@@ -49,4 +30,16 @@ MaxContext = Annotated[
     typer.Option(
         "--max-context", min=2, help="Tokens of prompt and answer together.", show_default="the model's own"
     ),
+]
+Draft = Annotated[
+    str | None,
+    typer.Option(
+        "--draft",
+        metavar="prompt-lookup|MODEL",
+        help="Guess tokens from the text so far, or with a smaller model: same answers, perhaps sooner.",
+        show_default="none",
+    ),
+]
+MaxDraft = Annotated[
+    int, typer.Option("--max-draft", min=1, max=64, help="Tokens to guess at most before they are checked.")
 ]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from intaglio import _native
+from intaglio.engine.chunk import Chunk, flatten
 from intaglio.engine.matrices import Line, pack_all
 from intaglio.engine.pages import PagePool, pages_for
 from intaglio.engine.program import Program
-from intaglio.engine.sampling import GREEDY, Sampling
+from intaglio.engine.sampling import Logprobs
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.types import Array
@@ -22,25 +22,10 @@ KV_BITS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4}
 NOT_FINITE = -2  # a drawn token, where the logits are NaN or infinite
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Tokens of one sequence that enter in one step, at positions [position, position + len(tokens)).
-
-    `pages` is the sequence's whole block table: page j holds positions [64 j, 64 (j + 1)). `sample`: draw the
-    token that follows. `history` are the tokens the repetition penalty counts, usually all of the sequence.
-    """
-
-    tokens: Sequence[int] | Array
-    position: int
-    pages: Sequence[int]
-    sample: bool = False
-    params: Sampling = GREEDY
-    history: Sequence[int] | Array = ()
-
-
 class Executor:
     """A model ready to run. `max_tokens` bounds a step, `max_context` a sequence, `pages` all of them.
 
+    A step draws at most `1 + max_draft` tokens for each of `max_sequences`.
     `kv`: how keys and values are kept; None: as the checkpoint was made for.
     `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all.
     """
@@ -53,6 +38,7 @@ class Executor:
         kv: Literal["fp32", "fp16", "int8", "int4"] | str | None = None,
         max_tokens: int = 512,
         max_sequences: int = 16,
+        max_draft: int = 0,
         max_context: int | None = None,
         pages: int | None = None,
         isa: str | None = None,
@@ -64,6 +50,7 @@ class Executor:
         self.kv_bits = check_kv(checkpoint, kv)
         self.max_tokens = max_tokens
         self.max_sequences = max_sequences
+        self.max_draft = max_draft
         self.max_context = _max_context(spec.max_position, max_context)
         self.pool = PagePool(max_sequences * pages_for(self.max_context) if pages is None else pages)
         matrices = pack_all(checkpoint, self.isa, self.threads)
@@ -76,6 +63,7 @@ class Executor:
             threads=self.threads,
             max_tokens=max_tokens,
             max_sequences=max_sequences,
+            max_draws=min(max_tokens, max_sequences * (1 + max_draft)),
             max_context=self.max_context,
             pages=self.pool.count,
             vocab=spec.vocab_size,
@@ -86,7 +74,8 @@ class Executor:
             kv_bits=self.kv_bits,
         )
         Program(self._open(), spec, matrices, checkpoint.vectors)
-        self._draws: list[int] = []  # of the last step: chunk -> its draw, or -1
+        self._last: Sequence[Chunk] = ()  # step's chunks,
+        self._first: list[int] = []  # where the draws of each begin, and the end
 
     @property
     def reserved_nbytes(self) -> int:
@@ -99,29 +88,25 @@ class Executor:
         return int(self._open().cache_nbytes)
 
     def step(self, batch: Sequence[Chunk]) -> Array:
-        """Run all chunks in one native call -> int32 (len(batch),): the token drawn, -1 without `sample`."""
-        samples = np.array([chunk.sample for chunk in batch], bool)
-        self._draws = []
-        drawn = _checked(self._open().step, *_checked(_flatten, batch))
-        if (broken := np.flatnonzero(drawn == NOT_FINITE)).size:
-            at = int(np.flatnonzero(samples)[broken[0]])
-            last = batch[at].position + len(batch[at].tokens) - 1
-            raise IntaglioError(
-                f"the logits after position {last} of chunk {at} are not finite:"
-                " the model's weights are broken or overflow"
-            )
-        tokens = np.full(len(batch), -1, np.int32)
-        tokens[samples] = drawn
-        self._draws = np.where(samples, np.cumsum(samples) - 1, -1).tolist()
-        return tokens
+        """Run all chunks in one native call -> int32 (draws,): the tokens drawn, chunk by chunk."""
+        self._last, self._first = (), []
+        drawn = np.asarray(_checked(self._open().step, _checked(flatten, batch, self.spec.vocab_size)))
+        self._last, self._first = batch, [0, *np.cumsum([chunk.draws for chunk in batch]).tolist()]
+        if (drawn == NOT_FINITE).any():
+            self._check_finite(batch, drawn)
+        return drawn
 
-    def last_logits(self, chunk: int) -> Array:
-        """What the last step drew `chunk`'s token from, before penalty and temperature: float32 (vocab,)."""
-        return np.asarray(self._open().logits(self._draw(chunk)))
+    def last_logits(self, chunk: int, draw: int = 0) -> Array:
+        """What the last step's `draw` of `chunk` was taken from, before all settings: float32 (vocab,)."""
+        return np.asarray(self._open().logits(self._row(chunk, draw)))
 
-    def logprob(self, chunk: int) -> float:
-        """log softmax(last_logits(chunk)) of the token that was drawn."""
-        return float(self._open().logprob(self._draw(chunk)))
+    def logprobs(self, chunk: int, draw: int = 0) -> Logprobs:
+        """Of the last step's `draw` of `chunk`, as many as that asked for."""
+        row, n = self._row(chunk, draw), self._last[chunk].logprobs
+        if n is None:
+            raise UsageError(f"chunk {chunk} of the last step did not ask for log probabilities")
+        logprob, rank, tokens, logprobs = _checked(self._open().logprobs, row, n)
+        return Logprobs(logprob, rank, tuple(tokens.tolist()), tuple(logprobs.tolist()))
 
     def logits(self, tokens: Array | Sequence[int]) -> Array:
         """Score one fresh sequence: tokens (n,) -> float32 (n, vocab); row i predicts token i + 1."""
@@ -143,7 +128,7 @@ class Executor:
         for start in range(0, ids.size, self.max_tokens):
             rows = slice(start, min(start + self.max_tokens, ids.size))
             chunk = Chunk(ids[rows], position + start, pages)
-            _checked(self._open().score, *_checked(_flatten, [chunk]), out[rows])
+            _checked(self._open().score, _checked(flatten, [chunk], self.spec.vocab_size), out[rows])
         return out
 
     def read_page(self, page: int, layer: int, head: int, slot: int, is_value: bool) -> Array:
@@ -159,34 +144,24 @@ class Executor:
             raise UsageError("this executor was closed; open the model again")
         return self._native
 
-    def _draw(self, chunk: int) -> int:
-        if not 0 <= chunk < len(self._draws) or self._draws[chunk] < 0:
-            raise UsageError(f"chunk {chunk} of the last step has no logits: only a chunk with `sample` has")
-        return self._draws[chunk]
+    def _row(self, chunk: int, draw: int) -> int:
+        if not 0 <= chunk < len(self._last):
+            raise UsageError(f"chunk {chunk} has no logits: the last step had {len(self._last)} chunks")
+        first, end = self._first[chunk : chunk + 2]
+        if not 0 <= draw < end - first:
+            raise UsageError(f"draw {draw} of chunk {chunk} has no logits: only what it `draws` has")
+        return first + draw
 
-
-def _flatten(batch: Sequence[Chunk]) -> tuple[Array, ...]:
-    """tokens, table, pages, history, settings, seeds: what native/executor.h calls a Request."""
-    if not batch:
-        raise UsageError("a step needs at least one chunk")
-    histories = [c.history if c.sample and c.params.repetition_penalty != 1 else () for c in batch]
-    table = [
-        (len(c.tokens), c.position, len(c.pages), c.sample, c.params.top_k, len(history))
-        for c, history in zip(batch, histories, strict=True)
-    ]
-    settings = [(p.temperature, p.top_p, p.min_p, p.repetition_penalty) for p in (c.params for c in batch)]
-    return (
-        _joined([c.tokens for c in batch]),
-        np.array(table, np.int32),
-        _joined([c.pages for c in batch]),
-        _joined(histories),
-        np.array(settings, np.float32),
-        np.array([c.params.seed for c in batch], np.uint64),
-    )
-
-
-def _joined(parts: Sequence[Sequence[int] | Array]) -> Array:
-    return np.concatenate([np.asarray(part, np.int32) for part in parts])
+    def _check_finite(self, batch: Sequence[Chunk], drawn: Array) -> None:
+        """Logits after a wrong draft are nobody's."""
+        for at, chunk in enumerate(batch):
+            own = chunk.accept(drawn[self._first[at] : self._first[at + 1]])
+            if NOT_FINITE in own:
+                position = chunk.position + len(chunk.tokens) - chunk.draws + own.index(NOT_FINITE)
+                raise IntaglioError(
+                    f"the logits after position {position} of chunk {at} are not finite:"
+                    " the model's weights are broken or overflow"
+                )
 
 
 def _checked(call: Any, *arguments: Any, **named: Any) -> Any:

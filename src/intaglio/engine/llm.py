@@ -9,12 +9,14 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from intaglio.engine.executor import Chunk as NativeChunk
+from intaglio.engine.draft_model import DraftModel
 from intaglio.engine.executor import Executor
+from intaglio.engine.loop import Loop
 from intaglio.engine.output import RequestOutput, SamplingParams
 from intaglio.engine.request import Request
-from intaglio.engine.scheduler import Chunk, Scheduler
+from intaglio.engine.sampling import Sampling
 from intaglio.engine.sequence import Sequence as Tokens
+from intaglio.engine.speculative import Drafter, PromptLookup
 from intaglio.errors import UsageError
 from intaglio.models import open_checkpoint
 from intaglio.models.checkpoint import Checkpoint
@@ -23,6 +25,7 @@ from intaglio.models.tokenizer import Tokenizer
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 DEFAULTS = SamplingParams()
+MOST_DRAFTED = 64
 
 
 class LLM:
@@ -30,7 +33,9 @@ class LLM:
 
     `max_context` bounds prompt and answer of one request, `max_sequences` the requests that run at once,
     `max_tokens` one step, `pages` (of 64 tokens; None: enough for all) their memory. `seed`: for requests
-    without one.
+    without one. `draft`: "prompt-lookup", or a smaller model of the same vocabulary, guesses up to
+    `max_draft` tokens that one step then checks: faster where guesses are right, and token for token the same
+    answers.
     """
 
     def __init__(
@@ -45,7 +50,11 @@ class LLM:
         pages: int | None = None,
         seed: int = 0,
         isa: str | None = None,
+        draft: str | Path | Checkpoint | None = None,
+        max_draft: int = 8,
     ) -> None:
+        if not 1 <= max_draft <= MOST_DRAFTED:
+            raise UsageError(f"max_draft is {max_draft}, it must be in 1..{MOST_DRAFTED}")
         self.checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(str(model))
         self.tokenizer = Tokenizer.from_files(self.checkpoint.files, self.checkpoint.config)
         self.executor = Executor(
@@ -54,14 +63,15 @@ class LLM:
             kv=kv,
             max_tokens=max_tokens,
             max_sequences=max_sequences,
+            max_draft=0 if draft is None else max_draft,
             max_context=max_context,
             pages=pages,
             isa=isa,
         )
-        self.scheduler = Scheduler(self.executor.pool, max_tokens=max_tokens, max_sequences=max_sequences)
+        self.loop = Loop(self.executor, None if draft is None else self._drafter(draft))
+        self.scheduler = self.loop.scheduler
         self.seed = seed
         self._count = 0
-        self._requests: dict[Tokens, Request] = {}
 
     @property
     def max_context(self) -> int:
@@ -122,31 +132,33 @@ class LLM:
         number, self._count = self._count, self._count + 1
         seed = (self.seed << 32 | number) & (2**63 - 1)
         limit = min(len(ids) + params.max_tokens, self.max_context)
-        sequence = Tokens(ids, params.sampling(seed), limit)
+        sequence = Tokens(ids, self._sampling(params, seed), limit)
         ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
-        request = Request(number, text, sequence, params, self.tokenizer.stream(), ends)
-        self.scheduler.add(sequence)
-        self._requests[sequence] = request
+        vocab = self.checkpoint.spec.vocab_size
+        request = Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
+        self.loop.add(request)
         return request
 
     def step(self) -> None:
-        """One step of the engine: every running request gets a token or a chunk of its prompt computed."""
-        chunks = self.scheduler.schedule()
-        drawn = self.executor.step([_native(chunk) for chunk in chunks])
-        tokens = [int(token) for chunk, token in zip(chunks, drawn, strict=True) if chunk.draws]
-        rows = [row for row, chunk in enumerate(chunks) if chunk.draws]
-        grown = self.scheduler.advance(chunks, tokens)
-        for sequence, token, row in zip(grown, tokens, rows, strict=True):
-            request = self._requests[sequence]
-            request.take(token, self.executor.logprob(row) if request.params.logprobs else None)
-            if request.finished:
-                self.drop(request)
+        """One step of the engine: every running request gets tokens, or a chunk of its prompt computed."""
+        self.loop.step()
 
     def drop(self, request: Request) -> None:
         """End a request, finished or not: its pages are free."""
-        request.abort()
-        if self._requests.pop(request.sequence, None):
-            self.scheduler.remove(request.sequence)
+        self.loop.drop(request)
+
+    def _drafter(self, draft: str | Path | Checkpoint) -> Drafter:
+        """Named "prompt-lookup", or a model opened beside this one."""
+        if draft == "prompt-lookup":
+            return PromptLookup()
+        checkpoint = draft if isinstance(draft, Checkpoint) else open_checkpoint(str(draft))
+        return DraftModel.beside(self.executor, self.checkpoint, checkpoint)
+
+    def _sampling(self, params: SamplingParams, seed: int) -> Sampling:
+        sampling, vocab = params.sampling(seed), self.checkpoint.spec.vocab_size
+        if outside := [token for token in sampling.logit_bias if token >= vocab]:
+            raise UsageError(f"token {outside[0]} of logit_bias is outside the vocabulary of {vocab}")
+        return sampling
 
     def _encode(self, prompt: str, *, special: bool = True) -> list[int]:
         try:
@@ -166,18 +178,6 @@ class LLM:
                 f"the prompt has {len(ids)} tokens, the context {self.max_context}:"
                 " shorten it, or open the model with a larger max_context"
             )
-
-
-def _native(chunk: Chunk) -> NativeChunk:
-    sequence, start = chunk.sequence, chunk.sequence.computed
-    return NativeChunk(
-        tokens=sequence.tokens[start : start + chunk.size],
-        position=start,
-        pages=sequence.pages,
-        sample=chunk.draws,
-        params=sequence.sampling,
-        history=sequence.tokens,
-    )
 
 
 def _listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

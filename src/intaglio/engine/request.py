@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from itertools import takewhile
 from typing import Protocol
 
+import numpy as np
+
+from intaglio.engine.mask import allows, everything, without, words_of
 from intaglio.engine.output import CompletionOutput, FinishReason, RequestOutput, SamplingParams, Timing
+from intaglio.engine.sampling import Logprobs
 from intaglio.engine.sequence import Sequence
 from intaglio.engine.stop import StopBuffer
+from intaglio.errors import IntaglioError
+from intaglio.types import Array
 
 
 class Decoder(Protocol):
@@ -29,17 +36,20 @@ class Request:
         params: SamplingParams,
         decoder: Decoder,
         ends: Collection[int],
+        vocab: int,
     ) -> None:
         self.number = number
         self.prompt = prompt
         self.sequence = sequence
         self.params = params
+        self.steps = 0  # that gave it tokens
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | int | None = None
         self._decoder = decoder
         self._stop = StopBuffer(params.stop_strings)
         self._ends = ends
-        self._logprobs: list[float] = []
+        self._vocab = vocab
+        self._logprobs: list[Logprobs] = []
         self._pieces: list[str] = []
         self._shown = 0
         self._started = self._first = self._last = time.perf_counter()
@@ -58,13 +68,35 @@ class Request:
         self._shown = len(self._pieces)
         return new
 
-    def take(self, token: int, logprob: float | None) -> None:
-        """One drawn token, already appended to the sequence."""
+    def masks(self, drafts: list[int]) -> tuple[list[int], Array | None]:
+        """The drafts that can be drawn at all, and the masks of the draws: uint32 (1 + drafts, words).
+
+        Nothing follows an end, so drafts end before it. Masks are None where everything is allowed.
+        """
+        drafts = list(takewhile(lambda token: token not in self._ends, drafts))
+        length = len(self.sequence.tokens) - self.sequence.prompt_length
+        if self.params.token_mask is None and length >= self.params.min_tokens:
+            return drafts, None
+        said, masks = self.sequence.output, [self._mask(self.sequence.output)]
+        if not masks[0].any():
+            raise IntaglioError(f"request {self.number}: its mask allows no token after {length} tokens")
+        for token in drafts:
+            if not allows(masks[-1], token):
+                break
+            said.append(token)
+            if not (mask := self._mask(said)).any():
+                break
+            masks.append(mask)
+        return drafts[: len(masks) - 1], np.stack(masks)
+
+    def take(self, token: int, logprobs: Logprobs | None) -> None:
+        """One drawn token: the sequence grows by it."""
         self._last = time.perf_counter()
-        if len(self.sequence.output) == 1:
+        if len(self.sequence.tokens) == self.sequence.prompt_length:
             self._first = self._last
-        if logprob is not None:
-            self._logprobs.append(logprob)
+        self.sequence.tokens.append(token)
+        if logprobs is not None:
+            self._logprobs.append(logprobs)
         if token in self._ends:
             self._finish("stop", token)
             return
@@ -86,7 +118,7 @@ class Request:
             token_ids=tuple(self.sequence.output),
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
-            logprobs=tuple(self._logprobs) if self.params.logprobs else None,
+            logprobs=None if self.params.logprobs is None else tuple(self._logprobs),
         )
         prompt_ids = tuple(self.sequence.tokens[: self.sequence.prompt_length])
         return RequestOutput(self.number, self.prompt, prompt_ids, (completion,), self.timing)
@@ -98,7 +130,23 @@ class Request:
             output_tokens=len(self.sequence.output),
             prefill=self._first - self._started,
             decode=self._last - self._first,
+            steps=self.steps,
+            drafted=self.sequence.drafts.drafted,
+            accepted=self.sequence.drafts.accepted,
         )
+
+    def _mask(self, said: list[int]) -> Array:
+        """Of the token after those `said`: uint32 (words,)."""
+        mask = None if self.params.token_mask is None else self.params.token_mask(said)
+        if mask is None:
+            mask = everything(self._vocab)
+        elif mask.shape != (words_of(self._vocab),) or mask.dtype.kind not in "iu" or mask.itemsize != 4:
+            raise IntaglioError(
+                f"request {self.number}: its mask is {mask.dtype} {mask.shape},"
+                f" expected {words_of(self._vocab)} words of 32 bits"
+            )
+        mask = mask.copy().view(np.uint32)  # llguidance's are int32, and one buffer is filled again and again
+        return without(mask, self._ends) if len(said) < self.params.min_tokens else mask
 
     def _finish(self, reason: FinishReason, cause: str | int | None) -> None:
         """Show what was held back, unless a stop string cut it off."""

@@ -4,24 +4,29 @@ First come, first served. Every running sequence decodes in every step; what is 
 prefills prompts, in chunks. A sequence enters when the pages for all its tokens are free. When one that runs
 finds no page, the youngest gives its pages back and is computed again later: its tokens stay the same,
 because a draw depends on seed and position alone.
+
+Drafts take what everybody leaves: tokens of the step after the prompts, pages after those that wait. The
+pages of drafts that were wrong are given back after the step, so they never cost anyone his own.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence as Many
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from intaglio.engine.draft_length import DraftRecord
 from intaglio.engine.pages import PAGE, PagePool, pages_for
 from intaglio.engine.sequence import Sequence
 from intaglio.errors import IntaglioError
 
 
 class Chunk(NamedTuple):
-    """`size` tokens of `sequence` from its `computed` on."""
+    """`size` tokens of `sequence` from its `computed` on, and room for so many drafted ones behind them."""
 
     sequence: Sequence
     size: int
+    drafts: int = 0
 
     @property
     def draws(self) -> bool:
@@ -29,11 +34,21 @@ class Chunk(NamedTuple):
         return self.size == self.sequence.missing
 
 
-class Scheduler:
-    """Waiting and running sequences over one pool of pages."""
+class Lengths(Protocol):
+    """Decides how many tokens to draft."""
 
-    def __init__(self, pool: PagePool, *, max_tokens: int, max_sequences: int) -> None:
+    def choose(self, records: Many[DraftRecord], rooms: Many[int], tokens: int, budget: int) -> list[int]:
+        """For sequences with these records in a step of `tokens`: at most `rooms` each, `budget` together."""
+
+
+class Scheduler:
+    """Waiting and running sequences over one pool of pages. Without `lengths` nothing is drafted."""
+
+    def __init__(
+        self, pool: PagePool, *, max_tokens: int, max_sequences: int, lengths: Lengths | None = None
+    ) -> None:
         self.pool = pool
+        self.lengths = lengths
         self.max_tokens = max_tokens
         self.max_sequences = min(max_sequences, max_tokens)
         self.waiting: deque[Sequence] = deque()
@@ -65,16 +80,17 @@ class Scheduler:
             if sequence not in decoding and count:
                 chunks.append(Chunk(sequence, count))
                 budget -= count
-        return chunks
+        return chunks if self.lengths is None else self._draft(chunks, budget, self.lengths)
 
-    def advance(self, chunks: Many[Chunk], drawn: Many[int]) -> list[Sequence]:
-        """After the step: count what was computed, append what was drawn -> the sequences that grew."""
-        grown = [chunk.sequence for chunk in chunks if chunk.draws]
-        for chunk in chunks:
-            chunk.sequence.computed += chunk.size
-        for sequence, token in zip(grown, drawn, strict=True):
-            sequence.tokens.append(token)
-        return grown
+    def advance(self, chunks: Many[Chunk], accepted: Many[int]) -> None:
+        """After the step: count what was computed, `accepted` drafted tokens of each chunk included."""
+        for chunk, right in zip(chunks, accepted, strict=True):
+            sequence = chunk.sequence
+            sequence.computed += chunk.size + right
+            if chunk.drafts:
+                kept = pages_for(sequence.computed)
+                self.pool.free(sequence.pages[kept:])
+                del sequence.pages[kept:]
 
     def remove(self, sequence: Sequence) -> None:
         """It is finished or unwanted: its pages are free."""
@@ -95,6 +111,28 @@ class Scheduler:
             sequence.pages = self.pool.allocate(needed)
             self.running.append(sequence)
             wanted += sequence.missing
+
+    def _draft(self, chunks: list[Chunk], budget: int, lengths: Lengths) -> list[Chunk]:
+        """The same chunks, those that draw with room for drafts."""
+        drawing = [i for i, chunk in enumerate(chunks) if chunk.draws]
+        sequences = [chunks[i].sequence for i in drawing]
+        rooms = [min(budget, self._room(sequence)) for sequence in sequences]
+        records = [sequence.drafts for sequence in sequences]
+        wanted = lengths.choose(records, rooms, self.max_tokens - budget, budget)
+        for i, sequence, count in zip(drawing, sequences, wanted, strict=True):
+            count = min(count, self._room(sequence))  # those before it took pages
+            sequence.pages += self.pool.allocate(self._missing_pages(sequence, count))
+            chunks[i] = chunks[i]._replace(drafts=count)
+        return chunks
+
+    def _room(self, sequence: Sequence) -> int:
+        """Tokens that may be drafted, with one more drawn after them, before its limit and in free pages."""
+        length = len(sequence.tokens)
+        pages = PAGE * (len(sequence.pages) + self.pool.available) - length
+        return max(0, min(sequence.limit - length - 1, pages))
+
+    def _missing_pages(self, sequence: Sequence, drafts: int) -> int:
+        return max(0, pages_for(len(sequence.tokens) + drafts) - len(sequence.pages))
 
     def _grow(self, sequence: Sequence) -> bool:
         """Give it the page for its next token, taking the youngest's if need be; False if that is itself."""

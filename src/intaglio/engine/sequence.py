@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from intaglio.engine.draft_length import DraftRecord
 from intaglio.engine.sampling import Sampling
 
 
@@ -17,6 +18,7 @@ class Sequence:
         self.limit = limit  # tokens it may grow to, prompt included
         self.pages: list[int] = []
         self.computed = 0
+        self.drafts = DraftRecord()
 
     @property
     def missing(self) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import numpy as np
 
 import intaglio
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk
+from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
 from intaglio.errors import UsageError
 from intaglio.lazy import lazy
@@ -94,10 +95,10 @@ class Native:
         largest = self._executor.max_tokens
         for start in range(0, len(prompt), largest):
             part = prompt[start : start + largest]
-            drawn = self._executor.step([Chunk(part, start, pages, sample=start + len(part) == len(prompt))])
+            drawn = self._executor.step([Chunk(part, start, pages, int(start + len(part) == len(prompt)))])
         marks.append(time.perf_counter())
         for position in range(len(prompt), len(prompt) + tokens - 1):
-            drawn = self._executor.step([Chunk(drawn, position, pages, sample=True)])
+            drawn = self._executor.step([Chunk(drawn, position, pages, draws=1)])
             marks.append(time.perf_counter())
         return _seconds(marks)
 

@@ -48,6 +48,11 @@ class Tokenizer:
         return cls(core, [*listed, *([] if eos is None else [eos])], _template(files, own), special)
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token's text and number, special ones included."""
+        return dict(self._core.get_vocab(with_added_tokens=True))
+
+    @property
     def has_chat_template(self) -> bool:
         return self._source is not None
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from intaglio.benchmark.engines import Job, Tokens
 from intaglio.benchmark.synthetic import open_model
 from intaglio.benchmark.workloads import ANSWER, PROMPT
-from intaglio.engine.executor import Chunk, Executor
+from intaglio.engine.chunk import Chunk
+from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
 from intaglio.engine.sampling import GREEDY
+from intaglio.engine.scheduler import Chunk as Scheduled
 from intaglio.engine.scheduler import Scheduler
 from intaglio.engine.sequence import Sequence as Sequenced
 from intaglio.models import scheme
@@ -54,7 +56,7 @@ class Native:
             self._context, self._next = context, self._enter(context, self._pages)
         token, started = self._next, time.perf_counter()
         for position in range(len(context), len(context) + steps):
-            token = int(self._executor.step([Chunk([token], position, self._pages, sample=True)])[0])
+            token = int(self._executor.step([Chunk([token], position, self._pages, draws=1)])[0])
         return time.perf_counter() - started
 
     def batch(self, prompts: Sequence[Tokens], answer: int) -> float:
@@ -74,34 +76,33 @@ class Native:
     def _advance(self, scheduler: Scheduler) -> None:
         """One step of all that run; who is full leaves."""
         chunks = scheduler.schedule()
-        drawn = self._executor.step(
-            [
-                Chunk(
-                    s.tokens[s.computed : s.computed + size],
-                    s.computed,
-                    s.pages,
-                    s.computed + size == len(s.tokens),
-                )
-                for s, size in chunks
-            ]
-        )
-        tokens = [int(token) for chunk, token in zip(chunks, drawn, strict=True) if chunk.draws]
-        for sequence in scheduler.advance(chunks, tokens):
+        drawing = [chunk.sequence for chunk in chunks if chunk.draws]
+        drawn = self._executor.step([_native(chunk) for chunk in chunks]).tolist()
+        scheduler.advance(chunks, [0] * len(chunks))
+        for sequence, token in zip(drawing, drawn, strict=True):
+            sequence.tokens.append(token)
             if sequence.full:
                 scheduler.remove(sequence)
 
     def _enter(self, prompt: Tokens, pages: list[int]) -> int:
         """All of the prompt in the largest steps there are -> the token after it."""
-        drawn, largest = [-1], self._executor.max_tokens
+        drawn: list[int] = []
+        largest = self._executor.max_tokens
         for start in range(0, len(prompt), largest):
             part = prompt[start : start + largest]
             last = start + len(part) == len(prompt)
-            drawn = self._executor.step([Chunk(part, start, pages, sample=last)])  # type: ignore[assignment]
+            drawn = self._executor.step([Chunk(part, start, pages, draws=int(last))]).tolist()
         return int(drawn[0])
 
     def _forget(self) -> None:
         self._executor.pool.free(self._pages)
         self._context, self._pages = (), []
+
+
+def _native(chunk: Scheduled) -> Chunk:
+    sequence, start = chunk.sequence, chunk.sequence.computed
+    tokens = sequence.tokens[start : start + chunk.size]
+    return Chunk(tokens, start, sequence.pages, draws=int(chunk.draws))
 
 
 open = Native
