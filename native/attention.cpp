@@ -42,10 +42,13 @@ Rope::Rope(std::vector<float> frequencies, double s, int32_t max_tokens)
 
 int32_t Angles::units(const Step& step) const { return divide_up(step.tokens, kAnglesAUnit); }
 
-void Angles::run(const Step& step, int32_t unit, const Worker&) const {
+void Angles::run(const Step& step, int32_t unit, const Worker& worker) const {
+  walk(step, {unit * kAnglesAUnit, std::min(step.tokens, (unit + 1) * kAnglesAUnit), 0, 0, 0}, worker);
+}
+
+void Angles::walk(const Step& step, const TokenBlock& block, const Worker&) const {
   const size_t pairs = rope->inv_freq.size();
-  const int32_t end = std::min(step.tokens, (unit + 1) * kAnglesAUnit);
-  for (int32_t t = unit * kAnglesAUnit; t < end; ++t) {
+  for (int32_t t = block.first; t < block.end; ++t) {
     for (size_t i = 0; i < pairs; ++i) {
       // The angle is rounded to float32, as where models are trained; at long positions that can be seen.
       const double angle = static_cast<float>(step.position[t]) * rope->inv_freq[i];
@@ -69,10 +72,20 @@ void Append::turn(float* head, const float* gain, int32_t token) const {
 }
 
 void Append::run(const Step& step, int32_t unit, const Worker&) const {
+  const int32_t kv_heads = cache->layout.kv_heads;
+  write(step, step.page_span[unit / kv_heads], unit % kv_heads);
+}
+
+void Append::walk(const Step& step, const TokenBlock& block, const Worker&) const {
+  for (int32_t i = block.span; i < block.span_end; ++i) {
+    for (int32_t head = 0; head < cache->layout.kv_heads; ++head) write(step, step.page_span[i], head);
+  }
+}
+
+void Append::write(const Step& step, const Span& span, int32_t kv_head) const {
   const int32_t kv_heads = cache->layout.kv_heads, dim = cache->layout.head_dim;
-  const Span& span = step.page_span[unit / kv_heads];
   const Chunk& c = step.chunk[span.chunk];
-  const int32_t kv_head = unit % kv_heads, rep = q.width / (dim * kv_heads);
+  const int32_t rep = q.width / (dim * kv_heads);
   const int32_t page = c.pages[step.position[span.first] / kPage];
   void* k_page = cache->page(page, layer, 0);
   void* v_page = cache->page(page, layer, 1);

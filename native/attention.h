@@ -23,6 +23,8 @@ struct Angles : Op {
   explicit Angles(const Rope* r) : rope(r) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return true; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Rope* rope;
 };
@@ -34,7 +36,10 @@ struct Append : Op {
          const float* q_gain, const float* k_gain, float eps);
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return true; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
+  void write(const Step& step, const Span& span, int32_t kv_head) const;
   void turn(float* head, const float* gain, int32_t token) const;
 
   const Kernels* kernels;

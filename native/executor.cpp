@@ -13,10 +13,11 @@ Cache make_cache(const Kernels* kernels, const Limits& l) {
   return cache;
 }
 
-Worker make_worker(const Kernels* kernels, const Limits& l, const PageLayout& layout) {
+Worker make_worker(int32_t member, const Kernels* kernels, const Limits& l, const PageLayout& layout) {
   const int32_t rep = l.heads / l.kv_heads;
   const size_t heads = static_cast<size_t>(kQueries) * rep, pages = divide_up(l.max_context, kPage);
   Worker w;
+  w.member = member;
   w.attend = Block<char>(kernels->attend_scratch(&layout, kQueries, rep));
   w.out = Block<float>(heads * l.head_dim);
   w.partial = Block<float>(heads * 2);
@@ -39,8 +40,8 @@ size_t worker_nbytes(const Worker& w) {
 
 }  // namespace
 
-Buffer::Buffer(int32_t rows, int32_t w, bool floats, int32_t group)
-    : width(w), sum_group(group), ld(round_up(w, 64)), lds(group ? divide_up(w, group) : 0) {
+Buffer::Buffer(int32_t rows, int32_t w, bool floats, int32_t group, bool l)
+    : width(w), sum_group(group), local(l), ld(round_up(w, 64)), lds(group ? divide_up(w, group) : 0) {
   const auto n = static_cast<size_t>(rows);
   if (floats) f = Block<float>(n * ld);
   if (!group) return;
@@ -66,17 +67,19 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       chunk_(limits.max_sequences),
       page_span_(limits.max_tokens),
       query_span_(limits.max_tokens),
+      block_(limits.max_tokens),
       logits_(static_cast<size_t>(limits.max_draws) * round_up(limits.vocab, 16)),
       pool_(limits.threads, help, this) {
-  for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(kernels, limits, cache_.layout));
+  for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(i, kernels, limits, cache_.layout));
 }
 
 // --- building
 
-int32_t Executor::add_buffer(int32_t width, bool floats, int32_t sum_group) {
+int32_t Executor::add_buffer(int32_t width, bool floats, int32_t sum_group, bool local) {
   check_range("buffer width", width, 1, 1 << 24);
   check_range("sum group", sum_group, 0, width);
-  buffers_.push_back(std::make_unique<Buffer>(limits_.max_tokens, width, floats, sum_group));
+  const int32_t rows = local ? std::max(limits_.max_tokens, limits_.threads * kBlockTokens) : limits_.max_tokens;
+  buffers_.push_back(std::make_unique<Buffer>(rows, width, floats, sum_group, local));
   for (Worker& w : workers_) {
     const auto ld = static_cast<size_t>(buffers_.back()->ld);
     if (w.row.nbytes() < ld * sizeof(float)) w.row = Block<float>(ld);
@@ -206,6 +209,24 @@ void Executor::cut(int32_t i) {
   step_.key_spans = std::max(step_.key_spans, divide_up(c.position + c.count, kKeys));
 }
 
+// Gathers page spans to blocks, if there are enough for the threads: then what a block leaves for the next op never
+// leaves its thread's cache, and threads meet at attention only.
+void Executor::cut_blocks() {
+  int32_t n = 0;
+  for (int32_t i = 0; i < step_.page_spans; ++i) {
+    const Span& span = page_span_[i];
+    if (n && span.first + span.count - block_[n - 1].first <= kBlockTokens) {
+      block_[n - 1].end += span.count, block_[n - 1].span_end = i + 1;
+    } else {
+      block_[n++] = {span.first, span.first + span.count, i, i + 1, 0};
+    }
+  }
+  const int32_t turns = divide_up(n, limits_.threads);
+  const bool balanced = turns * limits_.threads * 4 <= n * 5, large = step_.tokens >= n * (kBlockTokens / 2);
+  step_.block = block_.data();
+  step_.blocks = balanced && large ? n : 0;
+}
+
 void Executor::prepare(const Request& r, bool all_rows) {
   check_(r);
   step_ = {};
@@ -219,9 +240,22 @@ void Executor::prepare(const Request& r, bool all_rows) {
   step_.page_span = page_span_.data();
   step_.query_span = query_span_.data();
   each_chunk(r, [&](int32_t i, const int32_t* row, const Offsets& at) { fill_chunk(r, i, row, at, all_rows); });
+  cut_blocks();
   const int32_t units = step_.query_spans * limits_.kv_heads;
   const bool idle = limits_.threads > 1 && units < 4 * limits_.threads;
   step_.split_keys = idle && r.tokens <= kSplitTokens && step_.key_spans > 1;
+}
+
+// Where the walk that op begins is over: at the first op that needs other tokens.
+size_t Executor::end_of_walk(size_t op) const {
+  while (op < ops_.size() && ops_[op]->walks()) ++op;
+  return op;
+}
+
+// In a step of blocks the first op of a walk does the work of all its ops.
+int32_t Executor::units(size_t op) const {
+  if (step_.blocks == 0 || !ops_[op]->walks()) return ops_[op]->units(step_);
+  return op > 0 && ops_[op - 1]->walks() ? 0 : step_.blocks;
 }
 
 // Opens every op for the next round. Helpers late from an earlier one may look on: they see another round in `next`.
@@ -229,7 +263,7 @@ void Executor::run() {
   const auto round = static_cast<uint64_t>(static_cast<uint32_t>(pool_.next_round())) << 32;
   for (size_t i = 0; i < ops_.size(); ++i) {
     counters_[i].next.store(round | INT32_MAX, std::memory_order_release);
-    counters_[i].units.store(ops_[i]->units(step_), std::memory_order_release);
+    counters_[i].units.store(units(i), std::memory_order_release);
     counters_[i].done.store(0, std::memory_order_relaxed);
     counters_[i].next.store(round, std::memory_order_release);
   }
@@ -253,6 +287,11 @@ int32_t Executor::claim(Counter& counter, int32_t round) {
   }
 }
 
+void Executor::walk(size_t op, TokenBlock block, const Worker& worker) const {
+  block.shift = block.first - worker.member * kBlockTokens;
+  for (const size_t end = end_of_walk(op); op < end; ++op) ops_[op]->walk(step_, block, worker);
+}
+
 void Executor::help(void* self, int member, int32_t round) { static_cast<Executor*>(self)->work(member, round); }
 
 void Executor::work(int member, int32_t round) {
@@ -263,7 +302,11 @@ void Executor::work(int member, int32_t round) {
     if (units == 0) continue;
     for (int32_t unit; (unit = claim(counter, round)) != kNone;) {
       if (unit == kOver) return;
-      ops_[i]->run(step_, unit, worker);
+      if (step_.blocks && ops_[i]->walks()) {
+        walk(i, step_.block[unit], worker);
+      } else {
+        ops_[i]->run(step_, unit, worker);
+      }
       if (counter.done.fetch_add(1, std::memory_order_acq_rel) + 1 == units) publish(progress_, stage(round, i));
     }
     wait_until(progress_, stage(round, i));

@@ -19,7 +19,8 @@ class Executor {
   Executor(const Kernels* kernels, const Limits& limits);
 
   // Building the program. Ids count from 0 in the order of the calls; an id of -1 where one is optional means none.
-  int32_t add_buffer(int32_t width, bool floats, int32_t sum_group);
+  // A `local` buffer holds what a token's ops leave for one another between two attentions, and nothing else.
+  int32_t add_buffer(int32_t width, bool floats, int32_t sum_group, bool local);
   int32_t add_vector(const float* values, int32_t n);
   int32_t add_matrix(const Matrix* matrix);  // stays the caller's, who keeps it alive
   int32_t add_rope(std::vector<float> inv_freq, double scale);
@@ -74,6 +75,10 @@ class Executor {
   void prepare(const Request& request, bool all_rows);
   void fill_chunk(const Request& request, int32_t i, const int32_t* row, const Offsets& at, bool all_rows);
   void cut(int32_t i);
+  void cut_blocks();
+  size_t end_of_walk(size_t op) const;
+  void walk(size_t op, TokenBlock block, const Worker& worker) const;
+  int32_t units(size_t op) const;
   void run();
   void work(int member, int32_t round);
   static void help(void* self, int member, int32_t round);
@@ -99,6 +104,7 @@ class Executor {
   Block<float> logprob_, top_logprob_;
   Block<Chunk> chunk_;
   Block<Span> page_span_, query_span_;
+  Block<TokenBlock> block_;
   Block<float> logits_;
   int32_t draws_ = 0;  // of the last step
   Pool pool_;

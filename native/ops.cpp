@@ -15,10 +15,11 @@ constexpr int32_t kActivationBytes = 384 << 10; // of a linear's token block: st
 
 int32_t count(const Step& step, Rows rows) { return rows == Rows::kTokens ? step.tokens : step.rows; }
 
-template <class F>
-void each_token(int32_t unit, int32_t n, F body) {
-  const int32_t end = std::min(n, (unit + 1) * kTokensAUnit);
-  for (int32_t t = unit * kTokensAUnit; t < end; ++t) body(t);
+// Of an op that walks tokens one by one.
+int32_t token_units(int32_t n) { return divide_up(n, kTokensAUnit); }
+
+TokenBlock token_unit(int32_t unit, int32_t n) {
+  return {unit * kTokensAUnit, std::min(n, (unit + 1) * kTokensAUnit), 0, 0, 0};
 }
 
 // Where the floats of a target's row are made: in the buffer, or in the thread's own memory when it keeps int8 only.
@@ -45,42 +46,56 @@ void finish(const Kernels* kernels, const Target& target, int32_t r, float* x) {
 
 }  // namespace
 
-int32_t Embed::units(const Step& step) const { return divide_up(step.tokens, kTokensAUnit); }
+int32_t Embed::units(const Step& step) const { return token_units(step.tokens); }
 
 void Embed::run(const Step& step, int32_t unit, const Worker& worker) const {
-  each_token(unit, step.tokens, [&](int32_t t) {
-    float* x = floats(target, t, worker);
+  walk(step, token_unit(unit, step.tokens), worker);
+}
+
+void Embed::walk(const Step& step, const TokenBlock& block, const Worker& worker) const {
+  for (int32_t t = block.first; t < block.end; ++t) {
+    const int32_t row = target.slice.buffer->index(t, block);
+    float* x = floats(target, row, worker);
     kernels->row(matrix, step.ids[t], x);
     if (scale != 1.0f) {
       for (int32_t i = 0; i < target.slice.width; ++i) x[i] *= scale;
     }
-    finish(kernels, target, t, x);
-  });
+    finish(kernels, target, row, x);
+  }
 }
 
-int32_t Norm::units(const Step& step) const { return divide_up(count(step, rows), kTokensAUnit); }
+int32_t Norm::units(const Step& step) const { return token_units(count(step, rows)); }
 
 void Norm::run(const Step& step, int32_t unit, const Worker& worker) const {
-  each_token(unit, count(step, rows), [&](int32_t r) {
-    const float* x = source.row(rows == Rows::kGathered ? step.row_token[r] : r);
-    float* y = floats(target, r, worker);
+  walk(step, token_unit(unit, count(step, rows)), worker);
+}
+
+void Norm::walk(const Step& step, const TokenBlock& block, const Worker& worker) const {
+  for (int32_t r = block.first; r < block.end; ++r) {
+    const float* x = rows == Rows::kGathered ? source.row(step.row_token[r]) : source.row(r, block);
+    const int32_t to = target.slice.buffer->index(r, block);
+    float* y = floats(target, to, worker);
     if (eps >= 0) {
       kernels->rms_norm(x, gain, source.width, eps, y);
     } else {
       std::memcpy(y, x, static_cast<size_t>(source.width) * sizeof(float));
     }
-    finish(kernels, target, r, y);
-  });
+    finish(kernels, target, to, y);
+  }
 }
 
-int32_t AddNorm::units(const Step& step) const { return divide_up(step.tokens, kTokensAUnit); }
+int32_t AddNorm::units(const Step& step) const { return token_units(step.tokens); }
 
 void AddNorm::run(const Step& step, int32_t unit, const Worker& worker) const {
-  each_token(unit, step.tokens, [&](int32_t t) {
+  walk(step, token_unit(unit, step.tokens), worker);
+}
+
+void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) const {
+  for (int32_t t = block.first; t < block.end; ++t) {
     float* y = worker.row.data();
-    kernels->rms_norm(source.row(t), gain, source.width, eps, y);
-    kernels->axpy(alpha, y, source.width, residual.row(t));
-  });
+    kernels->rms_norm(source.row(t, block), gain, source.width, eps, y);
+    kernels->axpy(alpha, y, source.width, residual.row(t, block));
+  }
 }
 
 Linear::Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
@@ -105,24 +120,38 @@ int32_t Linear::units(const Step& step) const {
 }
 
 void Linear::run(const Step& step, int32_t unit, const Worker&) const {
-  const Buffer& b = *source;
   const int32_t n = count(step, rows), block = token_block(n), row_blocks = divide_up(matrix->rows, row_block);
   const int32_t token0 = unit / row_blocks * block, row0 = unit % row_blocks * row_block;
-  const Activations x = {b.f.data(), b.ld, b.q.data(), b.ld, b.scale.data(), b.sums.data(), b.lds, b.sum_group};
-  float* y = target.buffer ? target.row(0) : step.logits;
-  const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, bias, alpha, accumulate};
-  const int32_t token1 = std::min(n, token0 + block), row1 = std::min(matrix->rows, row0 + row_block);
-  kernels->linear(matrix, &x, token0, token1, row0, row1, &out);
+  multiply(step, {token0, std::min(n, token0 + block), 0, 0, 0}, row0, std::min(matrix->rows, row0 + row_block));
 }
 
-int32_t Gate::units(const Step& step) const { return divide_up(step.tokens, kTokensAUnit); }
+void Linear::walk(const Step& step, const TokenBlock& block, const Worker&) const {
+  multiply(step, block, 0, matrix->rows);
+}
+
+void Linear::multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const {
+  const Buffer& b = *source;
+  const int64_t from = b.index(block.first, block);
+  const Activations x = {b.f.data() + from * b.ld, b.ld,  b.q.data() + from * b.ld, b.ld, b.scale.data() + from,
+                         b.sums.data() + from * b.lds, b.lds, b.sum_group};
+  float* y = target.buffer ? target.row(block.first, block) : step.logits + block.first * step.ldl;
+  const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, bias, alpha, accumulate};
+  kernels->linear(matrix, &x, 0, block.end - block.first, row0, row1, &out);
+}
+
+int32_t Gate::units(const Step& step) const { return token_units(step.tokens); }
 
 void Gate::run(const Step& step, int32_t unit, const Worker& worker) const {
-  each_token(unit, step.tokens, [&](int32_t t) {
-    float* y = floats(target, t, worker);
-    kernels->gate(gate.row(t), up.row(t), gate.width, activation, y);
-    finish(kernels, target, t, y);
-  });
+  walk(step, token_unit(unit, step.tokens), worker);
+}
+
+void Gate::walk(const Step&, const TokenBlock& block, const Worker& worker) const {
+  for (int32_t t = block.first; t < block.end; ++t) {
+    const int32_t row = target.slice.buffer->index(t, block);
+    float* y = floats(target, row, worker);
+    kernels->gate(gate.row(t, block), up.row(t, block), gate.width, activation, y);
+    finish(kernels, target, row, y);
+  }
 }
 
 int32_t Softcap::units(const Step& step) const { return step.rows * divide_up(vocab, kColumnsAUnit); }

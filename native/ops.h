@@ -20,6 +20,8 @@ struct Embed : Op {
   Embed(const Kernels* k, const Matrix* m, Target t, float s) : kernels(k), matrix(m), target(t), scale(s) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return true; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   const Matrix* matrix;
@@ -33,6 +35,8 @@ struct Norm : Op {
       : kernels(k), source(s), target(t), gain(g), eps(e), rows(r) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return rows == Rows::kTokens; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   Slice source;
@@ -48,6 +52,8 @@ struct AddNorm : Op {
       : kernels(k), source(s), residual(r), gain(g), eps(e), alpha(a) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return true; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   Slice source, residual;
@@ -61,8 +67,11 @@ struct Linear : Op {
          int threads);
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return rows == Rows::kTokens; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   int32_t token_block(int32_t tokens) const;
+  void multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const;
 
   const Kernels* kernels;
   const Matrix* matrix;
@@ -81,6 +90,8 @@ struct Gate : Op {
       : kernels(k), gate(g), up(u), target(t), activation(a) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  bool walks() const override { return true; }
+  void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   Slice gate, up;

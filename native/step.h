@@ -48,15 +48,23 @@ class Block {
 constexpr int32_t round_up(int32_t n, int32_t to) { return (n + to - 1) / to * to; }
 constexpr int32_t divide_up(int32_t n, int32_t by) { return (n + by - 1) / by; }
 
+// Tokens [first, end) that one thread takes through op after op: whole page spans, [span, span_end) of the step's.
+// In local buffers it works on rows of its own, where token t has row t - shift.
+struct TokenBlock {
+  int32_t first, end, span, span_end, shift;
+};
+
 // Activations of a step, one row a token (or a row of logits): floats, int8 with scale and group sums, or both.
 // Columns from width to ld stay zero.
 struct Buffer {
-  Buffer(int32_t rows, int32_t width, bool floats, int32_t sum_group);
+  Buffer(int32_t rows, int32_t width, bool floats, int32_t sum_group, bool local);
 
   float* row(int32_t r) const { return f.data() + r * ld; }
+  int32_t index(int32_t token, const TokenBlock& block) const { return local ? token - block.shift : token; }
   size_t nbytes() const { return f.nbytes() + q.nbytes() + scale.nbytes() + sums.nbytes(); }
 
   int32_t width, sum_group;  // sum_group 0: no int8 form
+  bool local;                // what a walk writes here it reads itself, and nobody else
   int64_t ld, lds;
   Block<float> f;
   Block<int8_t> q;
@@ -70,6 +78,7 @@ struct Slice {
   int32_t offset, width;
 
   float* row(int32_t r) const { return buffer->row(r) + offset; }
+  float* row(int32_t token, const TokenBlock& block) const { return row(buffer->index(token, block)); }
 };
 
 // Tokens of one sequence that enter together, at positions [position, position + count).
@@ -112,6 +121,8 @@ struct Step {
   Span* page_span;           // tokens cut by chunk and page
   Span* query_span;          // tokens cut by chunk and kQueries
   int32_t page_spans, query_spans;
+  TokenBlock* block;         // tokens cut for threads of their own
+  int32_t blocks;            // 0: ops are cut instead, and every thread helps with each
   int32_t key_spans;         // of the longest context, in kKeys
   bool split_keys;           // attention is cut over keys too
   float* logits;             // rows x ldl
@@ -119,12 +130,14 @@ struct Step {
   Draws draws;               // without tokens: nothing is drawn
 };
 
+constexpr int32_t kBlockTokens = 64;  // of a block, at most: what they leave for the next op stays in the second cache
 constexpr int32_t kQueries = 32;  // tokens of one attention unit
 constexpr int32_t kKeys = 512;    // keys of one attention unit: results are merged in this grain, always
 constexpr int32_t kSplitTokens = 16;  // steps of at most so many tokens may be cut over keys
 
 // Memory of one thread.
 struct Worker {
+  int32_t member;         // which thread
   Block<float> row;       // the widest buffer
   Block<char> attend;     // attend_scratch
   Block<float> out;       // kQueries x rep x head_dim of one key span
@@ -153,12 +166,15 @@ struct Cache {
   }
 };
 
-// One fused operation: `units` independent pieces of work, any thread, any order.
+// One fused operation: `units` independent pieces of work, any thread, any order. An op that needs nothing of other
+// tokens `walks`: it can do one block of them alone, after the op before it did the same block.
 class Op {
  public:
   virtual ~Op() = default;
   virtual int32_t units(const Step& step) const = 0;
   virtual void run(const Step& step, int32_t unit, const Worker& worker) const = 0;
+  virtual bool walks() const { return false; }
+  virtual void walk(const Step&, const TokenBlock&, const Worker&) const {}
 };
 
 }  // namespace intaglio

@@ -63,7 +63,8 @@ Request request(const Executor& e, const Arrays& arrays) {
 }
 
 void bind_program(nb::class_<Executor>& c) {
-  c.def("add_buffer", &Executor::add_buffer, nb::arg("width"), nb::arg("floats"), nb::arg("sum_group"))
+  c.def("add_buffer", &Executor::add_buffer, nb::arg("width"), nb::arg("floats"), nb::arg("sum_group"),
+        nb::arg("local"))
       .def("add_vector",
            [](Executor& e, Array1<float> v) { return e.add_vector(v.data(), length(v.shape(0))); })
       .def("add_matrix", [](Executor& e, const PackedMatrix& m) { return e.add_matrix(&m.m); }, nb::keep_alive<1, 2>())

@@ -9,31 +9,40 @@
 namespace intaglio {
 namespace {
 
-inline int32_t group_sum(const Activations* x, int64_t token, int64_t g, int32_t group, int32_t cols) {
-  const int32_t* sums = x->sums + token * x->lds;
-  if (x->sum_group >= group) return sums[g];
-  const int64_t n = group / x->sum_group, all = div_up(cols, x->sum_group);
-  int32_t total = 0;
-  for (int64_t i = g * n; i < (g + 1) * n && i < all; ++i) total += sums[i];
-  return total;
-}
+// The activations' sums over the groups of a matrix, which may be coarser than those they were taken over.
+struct Sums {
+  const int32_t* at;
+  int64_t ld, all, each;  // sums of a token, and of them in a group
 
-inline int32_t total_sum(const Activations* x, int64_t token, int32_t cols) {
-  return group_sum(x, token, 0, cols > x->sum_group ? int32_t(round_up(cols, x->sum_group)) : x->sum_group, cols);
-}
+  Sums(const Matrix* w, const Activations* x) : at(x->sums), ld(x->lds), all(0), each(1) {
+    if (x->sum_group == 0) return;  // float activations have none
+    all = div_up(w->cols, x->sum_group);
+    if (x->sum_group < w->group) each = w->group / x->sum_group;
+  }
+
+  int32_t of(int64_t token, int64_t first, int64_t end) const {
+    int32_t total = 0;
+    for (int64_t i = first; i < end; ++i) total += at[token * ld + i];
+    return total;
+  }
+  int32_t group(int64_t token, int64_t g) const {
+    return each == 1 ? at[token * ld + g] : of(token, g * each, (g + 1) * each < all ? (g + 1) * each : all);
+  }
+  int32_t total(int64_t token) const { return of(token, 0, all); }
+};
 
 // Two groups' sums as the two 16-bit halves of a lane; groups of at most 256 columns fit (256 * 127 < 2^15).
 constexpr int32_t kMostPaired = 256;
 
 template <int T, int R>
-INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                                VI (&acc)[R][T]) {
   const int64_t groups = group_count(w->cols, w->group);
   for (int64_t g = 0; g < groups; g += 2) {
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
-      const int32_t a = group_sum(x, token + t, g, w->group, w->cols);
-      const int32_t b = g + 1 < groups ? group_sum(x, token + t, g + 1, w->group, w->cols) : 0;
+      const int32_t a = sums.group(token + t, g);
+      const int32_t b = g + 1 < groups ? sums.group(token + t, g + 1) : 0;
       INTAGLIO_UNROLL
       for (int r = 0; r < R; ++r) {
         const VI zeros = load_u8_pairs(tile.zeros + r * stride + g * L);
@@ -49,20 +58,20 @@ INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Activations* x, const
 }
 
 template <int T, int R>
-INTAGLIO_INLINE void subtract_zero(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+INTAGLIO_INLINE void subtract_zero(const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                               VI (&acc)[R][T]) {
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) {
-    const VI a = seti(total_sum(x, token + t, w->cols));
+    const VI a = seti(sums.total(token + t));
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], muli(load_u8(tile.zeros + r * stride), a));
   }
 }
 
 template <int T, int R>
-INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                               VI (&acc)[R][T]) {
-  subtract_zeros(w, x, tile, stride, token, acc);
+  subtract_zeros(w, sums, tile, stride, token, acc);
   const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
   const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
   for (int64_t g = 0, v = 0; v < all; ++g, v += run) {
@@ -75,47 +84,64 @@ INTAGLIO_INLINE void dot_two_level(const Matrix* w, const Activations* x, const 
 }
 
 template <int T, int R>
-INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                               VI (&acc)[R][T]) {
-  subtract_zero(w, x, tile, stride, token, acc);
+  subtract_zero(sums, tile, stride, token, acc);
   const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
   dot_run<true>(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
 }
 
 // Codes of 8 bits whose zero is 128, `vectors` of them in each tile.
 template <int T, int R>
-INTAGLIO_INLINE void dot_eight_bit(const Matrix* w, const Activations* x, const uint8_t* codes, int64_t stride, int64_t vectors,
+INTAGLIO_INLINE void dot_eight_bit(const Activations* x, const Sums& sums, const uint8_t* codes, int64_t stride, int64_t vectors,
                               int64_t token, VI (&acc)[R][T]) {
   INTAGLIO_UNROLL
   for (int t = 0; t < T && kOffset8 != 128; ++t) {
-    const VI middle = seti(total_sum(x, token + t, w->cols) * (128 - kOffset8));
+    const VI middle = seti(sums.total(token + t) * (128 - kOffset8));
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], middle);
   }
   dot_vectors8({codes, stride, x->q + token * x->ldq, x->ldq}, vectors, acc);
 }
 
-// For several tokens: a two-level tile as codes of 8 bits, group_scale * (q - group_zero) + 128, written once for all of
-// them, so that its groups and zero points vanish. Not every tile can: false if one leaves the byte.
-inline bool expand(const Matrix* w, const Tile& tile, uint8_t* to) {
+// group_scale * group_zero of group g, lane by lane.
+inline VI zero_of(const Tile& tile, int64_t g) {
+  const VI pair = load_u8_pairs(tile.zeros + g / 2 * 2 * L);
+  return g % 2 ? shr<16>(pair) : andi(pair, seti(0xffff));
+}
+
+// A tile of two levels as codes of 8 bits, written once for several tokens: the groups of row n become
+// group_scale * (q - group_zero) + offset[n], which is within a byte.
+struct Expanded {
+  const uint8_t* codes;
+  const int32_t* offset;  // L
+};
+
+// What the zero points of a row's groups take away at most, and whether the range of all its groups fits a byte then.
+inline bool find_offset(const Matrix* w, const Tile& tile, int32_t* offset) {
+  VI low = seti(0), high = seti(0);
+  for (int64_t g = 0; g < group_count(w->cols, w->group); ++g) {
+    const VI zero = zero_of(tile, g);
+    low = maxi(low, zero), high = maxi(high, subi(muli(load_u8(tile.group_scales + g * L), seti(15)), zero));
+  }
+  int32_t width[L];
+  storei(offset, low), storei(width, addi(low, high));
+  for (const int32_t n : width)
+    if (n > 255) return false;
+  return true;
+}
+
+inline void expand(const Matrix* w, const Tile& tile, const int32_t* offset, uint8_t* to) {
   const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
-  VI excess = seti(0);
   for (int64_t g = 0, v = 0; v < all; ++g) {
-    const VI scale = load_u8(tile.group_scales + g * L), pair = load_u8_pairs(tile.zeros + g / 2 * 2 * L);
-    const VI zero = g % 2 ? shr<16>(pair) : andi(pair, seti(0xffff));
-    const VI top = subi(muli(scale, seti(15)), zero);
-    excess = maxi(excess, maxi(subi(top, seti(127)), subi(zero, seti(128))));
-    const VI wide = twice16(scale), offset = muli(subi(seti(128), zero), seti(0x01010101));
+    const VI scale = twice16(load_u8(tile.group_scales + g * L));
+    const VI shift = muli(subi(loadi(offset), zero_of(tile, g)), seti(0x01010101));  // in every byte of the lane
     for (const int64_t end = v + run < all ? v + run : all; v < end; ++v, to += 2 * kVector) {
       const VI codes = loadi(tile.codes + v * kVector);
-      storei(to, addi(mul16(low_nibbles(codes), wide), offset));
-      storei(to + kVector, addi(mul16(high_nibbles(codes), wide), offset));
+      storei(to, addi(mul16(low_nibbles(codes), scale), shift));
+      storei(to + kVector, addi(mul16(high_nibbles(codes), scale), shift));
     }
   }
-  int32_t lanes[L], most = 0;
-  storei(lanes, excess);
-  for (const int32_t lane : lanes) most = lane > most ? lane : most;
-  return most == 0;
 }
 
 inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
@@ -124,7 +150,7 @@ inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
 
 // Float scales per group: integers inside a group, one multiply-add of floats after each.
 template <int T, int R>
-INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Tile& tile, int64_t stride, int64_t token,
+INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                             VF (&sum)[R][T]) {
   const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
   const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
@@ -135,7 +161,7 @@ INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Ti
     INTAGLIO_UNROLL
     for (int i = 0; i < R * T; ++i) {
       const int r = i / T, t = i % T;
-      const VI a = seti(group_sum(x, token + t, g, w->group, w->cols));
+      const VI a = seti(sums.group(token + t, g));
       const VI shifted = subi(part[r][t], muli(load_u8(tile.zeros + r * stride + g * L), a));
       sum[r][t] = fma(loadf(tile_scales(tile, stride, r) + g * L), to_float(shifted), sum[r][t]);
     }
@@ -149,8 +175,21 @@ struct Job {
   const Output* out;  // null: the integers themselves go to acc
   int32_t* acc;
   int64_t ldacc;
-  const uint8_t* expanded = nullptr;  // the two tiles at hand as codes of 8 bits
+  Sums sums{w, x};
+  Expanded expanded{};  // of the two tiles at hand, one behind the other; or none
 };
+
+template <int T, int R>
+INTAGLIO_INLINE void dot_expanded(const Activations* x, const Sums& sums, const Expanded& e, int32_t tile, int64_t bytes,
+                             int64_t token, VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) {
+    const VI total = seti(sums.total(token + t));
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], muli(loadi(e.offset + (tile + r) * L), total));
+  }
+  dot_vectors8({e.codes + tile * bytes, bytes, x->q + token * x->ldq, x->ldq}, bytes / kVector, acc);
+}
 
 inline int64_t expanded_bytes(const Matrix* w) { return code_vectors(w->kind, w->cols) * 2 * kVector; }
 
@@ -159,12 +198,10 @@ template <int T, int R>
 INTAGLIO_INLINE void integers(const Job& job, const Tile& tile, int64_t stride, int32_t row, int64_t token, VI (&acc)[R][T]) {
   const Matrix* w = job.w;
   fill(acc, seti(0));
-  if (job.expanded) {
-    const int64_t bytes = expanded_bytes(w);
-    dot_eight_bit(w, job.x, job.expanded + row % (2 * L) / L * bytes, bytes, bytes / kVector, token, acc);
-  } else if (w->kind == kW4A8Two) dot_two_level(w, job.x, tile, stride, token, acc);
-  else if (w->kind == kW4A8) dot_one_level(w, job.x, tile, stride, token, acc);
-  else dot_eight_bit(w, job.x, tile.codes, stride, code_vectors(w->kind, w->cols), token, acc);
+  if (job.expanded.codes) dot_expanded(job.x, job.sums, job.expanded, row % (2 * L) / L, expanded_bytes(w), token, acc);
+  else if (w->kind == kW4A8Two) dot_two_level(w, job.x, job.sums, tile, stride, token, acc);
+  else if (w->kind == kW4A8) dot_one_level(w, job.x, job.sums, tile, stride, token, acc);
+  else dot_eight_bit(job.x, job.sums, tile.codes, stride, code_vectors(w->kind, w->cols), token, acc);
 }
 
 inline void keep_integers(const Job& job, int64_t token, int32_t row, VI v) {
@@ -195,7 +232,7 @@ void grouped_block(const Job& job, const Layout& l, int32_t row, int64_t token) 
   const Tile tile = tile_at(job.w, l, row);
   VF sum[R][T];
   fill(sum, setf(0));
-  dot_grouped(job.w, job.x, tile, l.bytes, token, sum);
+  dot_grouped(job.w, job.x, job.sums, tile, l.bytes, token, sum);
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i)
     emit(job.out, token + i % T, row + i / T * L, job.row1, mulf(sum[i / T][i % T], setf(job.x->scale[token + i % T])));
@@ -224,11 +261,16 @@ constexpr int64_t kMostExpanded = 1 << 18;  // bytes on the stack of whoever mul
 
 inline void expanded_rows(Job job, int32_t token0, int32_t token1, int32_t row0) {
   alignas(64) uint8_t codes[kMostExpanded];
+  int32_t offset[2 * L];
   const Layout l = layout_of(job.w);
   for (int32_t row = row0; row < job.row1; row += 2 * L) {
-    const bool fits = expand(job.w, tile_at(job.w, l, row), codes) &&
-                      expand(job.w, tile_at(job.w, l, row + L), codes + expanded_bytes(job.w));
-    job.expanded = fits ? codes : nullptr;
+    const Tile first = tile_at(job.w, l, row), second = tile_at(job.w, l, row + L);
+    const bool fits = find_offset(job.w, first, offset) && find_offset(job.w, second, offset + L);
+    if (fits) {
+      expand(job.w, first, offset, codes);
+      expand(job.w, second, offset + L, codes + expanded_bytes(job.w));
+    }
+    job.expanded = {fits ? codes : nullptr, offset};
     pair_of_tiles(job, l, token0, token1, row);
   }
 }

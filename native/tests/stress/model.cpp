@@ -78,7 +78,7 @@ class Program {
     const int queries = s_.heads * s_.head_dim;
     residual_ = floats(s_.hidden);
     qkv_ = floats(queries + 2 * s_.kv_heads * s_.head_dim);
-    gate_up_ = floats(2 * s_.inner);
+    gate_up_ = floats(2 * s_.inner, true);
     attended_ = floats(queries);
     to_.embed(to_.add_matrix(&packed_.embedding.m), whole(residual_, s_.hidden), 0, 1.0f);
     for (int i = 0; i < kLayers; ++i) attention(i), mlp(i);
@@ -89,9 +89,9 @@ class Program {
   using Columns = Executor::Columns;
 
   static Columns whole(int buffer, int width) { return {buffer, 0, width}; }
-  int floats(int width) { return to_.add_buffer(width, true, 0); }
-  int input(int width, std::initializer_list<const PackedMatrix*> readers) {
-    return to_.add_buffer(width, true, sum_group(readers));
+  int floats(int width, bool local = false) { return to_.add_buffer(width, true, 0, local); }
+  int input(int width, std::initializer_list<const PackedMatrix*> readers, bool local = true) {
+    return to_.add_buffer(width, true, sum_group(readers), local);
   }
   int vector(const std::vector<float>& v) { return to_.add_vector(v.data(), int(v.size())); }
   void linear(const PackedMatrix& w, int source, Columns target, bool accumulate, Rows rows = Rows::kTokens) {
@@ -124,7 +124,7 @@ class Program {
   }
 
   void head() {
-    const int in = input(s_.hidden, {&packed_.head});
+    const int in = input(s_.hidden, {&packed_.head}, false);
     const int gain = vector(packed_.model->head_gain);
     to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), 0, gain, kEps, Rows::kGathered);
     linear(packed_.head, in, whole(-1, s_.vocab), false, Rows::kWanted);

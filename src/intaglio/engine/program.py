@@ -59,9 +59,9 @@ class Program:
         hidden, inner = spec.hidden_size, spec.intermediate_size
         heads, shared = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
         self._residual = self._floats(hidden)
-        self._delta = self._floats(hidden) if spec.post_norm else None
+        self._delta = self._floats(hidden, local=True) if spec.post_norm else None
         self._q, self._k, self._v = _side_by_side(self._floats(heads + 2 * shared), heads, shared, shared)
-        self._gate, self._up = _side_by_side(self._floats(2 * inner), inner, inner)
+        self._gate, self._up = _side_by_side(self._floats(2 * inner, local=True), inner, inner)
         self._attended = self._floats(heads)
         bare = None if spec.pre_norm else self._residual
         self._attention_in = self._input("attention_in", hidden, same_as=bare)
@@ -185,8 +185,8 @@ class Program:
     def _gain(self, name: str) -> int:
         return self._native.add_vector(np.ascontiguousarray(self._vectors[name], np.float32))
 
-    def _floats(self, width: int) -> Columns:
-        return self._native.add_buffer(width, True, 0), 0, width
+    def _floats(self, width: int, *, local: bool = False) -> Columns:
+        return self._native.add_buffer(width, True, 0, local), 0, width
 
     def _input(self, point: str, width: int, same_as: Columns | None = None) -> Columns:
         """What the matrices of `point` read; `same_as`, if its floats are all they want."""
@@ -195,7 +195,8 @@ class Program:
         if same_as is not None and not groups and not any(p.round_bits for p in readers):
             return same_as
         floats = len(groups) < len(readers)
-        return self._native.add_buffer(width, floats, math.gcd(*groups)), 0, width
+        local = point not in ("head", "head_proj")  # these hold the wanted rows
+        return self._native.add_buffer(width, floats, math.gcd(*groups), local), 0, width
 
 
 def _side_by_side(buffer: Columns, *widths: int) -> list[Columns]:
