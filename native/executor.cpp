@@ -10,6 +10,7 @@ Cache make_cache(const Kernels* kernels, const Limits& l) {
   Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};
   cache.page_bytes = static_cast<size_t>(round_up(static_cast<int32_t>(kernels->page_bytes(&cache.layout)), 64));
   cache.memory = Block<char>(cache.page_bytes * 2 * static_cast<size_t>(l.layers) * static_cast<size_t>(l.pages));
+  cache.memory.advise_huge();
   return cache;
 }
 

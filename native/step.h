@@ -1,6 +1,8 @@
 // What the ops of a program work on: buffers, which live as long as the executor, and the step, which is new
 // every time. All memory is allocated when the executor is built; a step allocates nothing.
 #pragma once
+#include <sys/mman.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -34,6 +36,15 @@ class Block {
   T* data() const { return data_; }
   T& operator[](size_t i) const { return data_[i]; }
   size_t nbytes() const { return count_ * sizeof(T); }
+  // Asks for large pages of memory: what is read here and there then misses fewer translations.
+  void advise_huge() const {
+#ifdef MADV_HUGEPAGE
+    constexpr uintptr_t kHuge = uintptr_t{1} << 21;
+    const auto address = reinterpret_cast<uintptr_t>(data_), first = (address + kHuge - 1) & ~(kHuge - 1);
+    const uintptr_t end = (address + nbytes()) & ~(kHuge - 1);
+    if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+  }
   explicit operator bool() const { return data_ != nullptr; }
 
  private:

@@ -115,6 +115,7 @@ inline VI spread4(const int8_t* p) {
   return vdupq_n_s32(x);
 }
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
+inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second cache
 
 using Dots = VI;
 constexpr int kDotsPerFlush = 1 << 30;

@@ -16,6 +16,7 @@ namespace intaglio {
 namespace {
 
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
+inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second cache
 
 }  // namespace
 }  // namespace intaglio

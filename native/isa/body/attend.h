@@ -32,6 +32,21 @@ inline void attend_page(const Block& b, int32_t page) {
   by_rows(b.rows, [&]<int T>(int32_t r) { weigh_rows<T>(b, v, r, all); });
 }
 
+inline void look_ahead(Block* b, int32_t page) {
+  const PageLayout* l = b->a->layout;
+  const int32_t head = b->a->kv_head;
+  b->next_k = b->next_v = nullptr;
+  if (page < 0) return;
+  const auto *k = static_cast<const uint8_t*>(b->a->k_pages[page]), *v = static_cast<const uint8_t*>(b->a->v_pages[page]);
+  b->next_k = head_codes(l, k, head), b->next_v = head_codes(l, v, head);
+  if (!is_coded(l)) return;
+  const uint8_t* both[] = {k, v};
+  for (const uint8_t* at : both) {
+    ask_for(reinterpret_cast<const uint8_t*>(head_scales(l, at, head)), 0, 2 * kPage);
+    ask_for(reinterpret_cast<const uint8_t*>(head_zeros(l, at, head)), 0, 2 * kPage);
+  }
+}
+
 inline void finish_rows(const Block& b, int64_t row0) {
   const Attend* a = b.a;
   const int32_t dim = a->layout->head_dim;
@@ -53,10 +68,13 @@ inline void attend(const Attend* a) {
   auto* out = reinterpret_cast<float*>(q8 + kRows * query_bytes(a->layout));
   const int64_t rows = int64_t(a->queries) * a->rep;
   for (int64_t row0 = 0; row0 < rows; row0 += kRows) {
-    const Block b{a, reinterpret_cast<AttendState*>(bytes), q8, out, int32_t(rows - row0 < kRows ? rows - row0 : kRows)};
+    Block b{a, reinterpret_cast<AttendState*>(bytes), q8, out, int32_t(rows - row0 < kRows ? rows - row0 : kRows)};
     start_rows(b, row0);
     const int32_t begin = b.s->begin[0], end = b.s->end[b.rows - 1];  // both grow with the row
-    for (int32_t page = begin / kPage; page * kPage < end && begin < end; ++page) attend_page(b, page);
+    for (int32_t page = begin / kPage; page * kPage < end && begin < end; ++page) {
+      look_ahead(&b, (page + 1) * kPage < end ? page + 1 : -1);
+      attend_page(b, page);
+    }
     finish_rows(b, row0);
   }
 }

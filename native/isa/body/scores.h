@@ -49,6 +49,7 @@ void score_rows(const Block& b, const uint8_t* page, int32_t r) {
   for (int32_t j = 0; j < kPage / L; ++j) {
     const uint8_t* keys = codes + j * key_tile_bytes(l);
     float* p = b.s->p[r] + j * L;
+    if (r == 0) ask_for(b.next_k, j * key_tile_bytes(l), key_tile_bytes(l));
     if (l->bits == 32) float_scores<T>(b, reinterpret_cast<const float*>(keys), r, p);
     else if (l->bits == 16) float_scores<T>(b, reinterpret_cast<const uint16_t*>(keys), r, p);
     else if (j % R == 0) coded_scores<T, R>(b, keys, head_scales(l, page, b.a->kv_head) + j * L,

@@ -122,6 +122,7 @@ void weigh_plain(const Block& b, const uint8_t* v, int64_t c, int32_t r, Span s)
     low[t] = mulf(loadf(out + t * ld), keep), high[t] = mulf(loadf(out + t * ld + L), keep);
   }
   for (int32_t i = s.begin; i < s.end; ++i) {
+    if (r == 0) ask_for(b.next_v, i * stride + c * 2 * L * (Bits / 8), 2 * L * (Bits / 8));
     VF a, z;
     load_values<Bits>(v + i * stride, c, &a, &z);
     INTAGLIO_UNROLL
@@ -144,6 +145,7 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) low[t] = high[t] = seti(0);
   const uint8_t* at = v + 2 * c * block;
+  if (r == 0) ask_for(b.next_v, 2 * c * block, 2 * block);
   for (int32_t j = 0; j < kPage / 2; j += kPairs, at += 4 * L) {
     const VI x = loadi(at), y = loadi(at + block);
     const auto pair = [&]<int K>() __attribute__((always_inline)) {
