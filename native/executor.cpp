@@ -70,7 +70,7 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
       query_span_(limits.max_tokens),
       block_(limits.max_tokens),
       logits_(static_cast<size_t>(limits.max_draws) * round_up(limits.vocab, 16)),
-      pool_(limits.threads, help, this) {
+      pool_(limits.threads, limits.pin_threads, help, this) {
   for (int32_t i = 0; i < limits.threads; ++i) workers_.push_back(make_worker(i, kernels, limits, cache_.layout));
 }
 

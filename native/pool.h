@@ -20,7 +20,8 @@ class Pool {
   // Called by each helper (members 1, 2, ...) for each round it is awake for, perhaps when that is long over.
   using Body = void (*)(void* context, int member, int32_t round);
 
-  Pool(int members, Body body, void* context);
+  // `pinned`: helper i stays on the i-th of the processors this process may use; where the caller runs is its own affair.
+  Pool(int members, bool pinned, Body body, void* context);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -32,6 +33,7 @@ class Pool {
  private:
   void work(int member);
 
+  const bool pinned_;
   const Body body_;
   void* const context_;
   alignas(64) std::atomic<int32_t> round_{0};

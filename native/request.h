@@ -29,6 +29,7 @@ void check_range(const char* what, int64_t value, int64_t low, int64_t high);
 struct Limits {
   int32_t threads, max_tokens, max_sequences, max_draws, max_context, pages;  // max_draws: rows of logits of a step
   int32_t vocab, layers, heads, kv_heads, head_dim, kv_bits;
+  bool pin_threads = false;
 };
 
 // One step as it is asked for; `table` is chunks x kColumns, the arrays behind it are concatenated over the chunks.

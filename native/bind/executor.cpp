@@ -34,11 +34,11 @@ int32_t length(size_t n) {
 
 void make(Executor* self, const std::string& isa, int32_t threads, int32_t max_tokens, int32_t max_sequences,
           int32_t max_draws, int32_t max_context, int32_t pages, int32_t vocab, int32_t layers, int32_t heads,
-          int32_t kv_heads, int32_t head_dim, int32_t kv_bits) {
+          int32_t kv_heads, int32_t head_dim, int32_t kv_bits, bool pin_threads) {
   const Kernels* kernels = find_kernels(isa.c_str());
   if (!kernels) throw std::invalid_argument("unknown instruction set '" + isa + "'");
   new (self) Executor(kernels, Limits{threads, max_tokens, max_sequences, max_draws, max_context, pages, vocab, layers,
-                                      heads, kv_heads, head_dim, kv_bits});
+                                      heads, kv_heads, head_dim, kv_bits, pin_threads});
 }
 
 // tokens, table, pages, history, tokens and values of the biases, masks, settings, seeds: see Request.
@@ -153,7 +153,8 @@ void bind_executor(nb::module_& m) {
   nb::class_<Executor> c(m, "Executor", "A program of fused ops over preallocated buffers");
   c.def("__init__", make, nb::kw_only(), nb::arg("isa"), nb::arg("threads"), nb::arg("max_tokens"),
         nb::arg("max_sequences"), nb::arg("max_draws"), nb::arg("max_context"), nb::arg("pages"), nb::arg("vocab"),
-        nb::arg("layers"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("kv_bits"));
+        nb::arg("layers"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("kv_bits"),
+        nb::arg("pin_threads") = false);
   bind_program(c);
   bind_steps(c);
 }

@@ -84,3 +84,16 @@ def test_two_engines_share_a_machine(model: Path) -> None:
         return max(seconds) / min(seconds)
 
     assert least(slower_by, 2.5) <= 2.5
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: every thread is on it")
+@pytest.mark.parametrize("pinned", [False, True])
+def test_threads_are_pinned_when_asked(model: Path, pinned: bool) -> None:
+    """Helpers stay on one processor each; the caller's thread is left alone."""
+    before = set(os.listdir("/proc/self/task"))
+    llm = LLM(model, threads=3, pin_threads=pinned)
+    llm.generate("warm", SamplingParams(max_tokens=2))
+    ours = [int(task) for task in set(os.listdir("/proc/self/task")) - before]
+    assert len(ours) == 2
+    assert {len(os.sched_getaffinity(task)) == 1 for task in ours} == {pinned}
+    assert len(os.sched_getaffinity(0)) > 1

@@ -27,7 +27,8 @@ class Executor:
 
     A step draws at most `1 + max_draft` tokens for each of `max_sequences`.
     `kv`: how keys and values are kept; None: as the checkpoint was made for.
-    `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all.
+    `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all. `pin_threads`: each of our own
+    threads (the caller's is not) stays on one processor.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Executor:
         max_context: int | None = None,
         pages: int | None = None,
         isa: str | None = None,
+        pin_threads: bool = False,
     ) -> None:
         spec = checkpoint.spec
         self.spec = spec
@@ -72,6 +74,7 @@ class Executor:
             kv_heads=spec.num_kv_heads,
             head_dim=spec.head_dim,
             kv_bits=self.kv_bits,
+            pin_threads=pin_threads,
         )
         Program(self._open(), spec, matrices, checkpoint.vectors)
         self._last: Sequence[Chunk] = ()  # step's chunks,

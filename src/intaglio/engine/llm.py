@@ -35,7 +35,7 @@ class LLM:
     `max_tokens` one step, `pages` (of 64 tokens; None: enough for all) their memory. `seed`: for requests
     without one. `draft`: "prompt-lookup", or a smaller model of the same vocabulary, guesses up to
     `max_draft` tokens that one step then checks: faster where guesses are right, and token for token the same
-    answers.
+    answers. `pin_threads`: see `Executor`.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class LLM:
         pages: int | None = None,
         seed: int = 0,
         isa: str | None = None,
+        pin_threads: bool = False,
         draft: str | Path | Checkpoint | None = None,
         max_draft: int = 8,
     ) -> None:
@@ -67,6 +68,7 @@ class LLM:
             max_context=max_context,
             pages=pages,
             isa=isa,
+            pin_threads=pin_threads,
         )
         self.loop = Loop(self.executor, None if draft is None else self._drafter(draft))
         self.scheduler = self.loop.scheduler
