@@ -90,10 +90,11 @@ def test_two_engines_share_a_machine(model: Path) -> None:
 @pytest.mark.parametrize("pinned", [False, True])
 def test_threads_are_pinned_when_asked(model: Path, pinned: bool) -> None:
     """Helpers stay on one processor each; the caller's thread is left alone."""
-    before = set(os.listdir("/proc/self/task"))
+    tasks = Path("/proc/self/task")
+    before = set(tasks.iterdir())
     llm = LLM(model, threads=3, pin_threads=pinned)
     llm.generate("warm", SamplingParams(max_tokens=2))
-    ours = [int(task) for task in set(os.listdir("/proc/self/task")) - before]
+    ours = [int(task.name) for task in set(tasks.iterdir()) - before]
     assert len(ours) == 2
     assert {len(os.sched_getaffinity(task)) == 1 for task in ours} == {pinned}
     assert len(os.sched_getaffinity(0)) > 1

@@ -27,8 +27,8 @@ class Executor:
 
     A step draws at most `1 + max_draft` tokens for each of `max_sequences`.
     `kv`: how keys and values are kept; None: as the checkpoint was made for.
-    `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all. `pin_threads`: each of our own
-    threads (the caller's is not) stays on one processor.
+    `isa` None: INTAGLIO_ISA or the best. `threads` None: INTAGLIO_THREADS or all. `pin_threads`: each of our
+    own threads (the caller's is not) stays on one processor.
     """
 
     def __init__(
