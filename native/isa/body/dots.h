@@ -10,6 +10,7 @@ namespace {
 #define INTAGLIO_INLINE inline __attribute__((always_inline))
 
 constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
+constexpr int kChains = 10;       // sums that keep the 8-bit dot busy: it takes five cycles and two begin in each
 constexpr int kAhead = 1024;    // bytes read ahead of a single token's stream
 
 // Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
@@ -49,7 +50,7 @@ INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flu
 }
 
 // Adds the dots of vectors [v, end) into acc through `flush_into(acc, dots, r)`, as often as `Dots` needs emptying.
-// The 8-bit dot takes five cycles: a `Long` run has two chains of them; short ones overlap one another.
+// A `Long` run of few sums has two chains of them; short runs overlap one another.
 template <bool Long, int T, int R, class Flush>
 INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)[R][T], const Flush& flush_into) {
   Dots d[R][T];
@@ -64,7 +65,7 @@ INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)
     if (v == end) return;
     fill(d, no_dots());
     for (; v < end; ++v) dot_vector(s, v, d, d);
-  } else if constexpr (!Long) {
+  } else if constexpr (!Long || R * T >= kChains) {
     fill(d, no_dots());
     for (; v < end; ++v) dot_vector(s, v, d, d);
   } else {
@@ -77,10 +78,10 @@ INTAGLIO_INLINE void dot_run(const Streams& s, int64_t v, int64_t end, VI (&acc)
   flush_all(acc, d, flush_into);
 }
 
-// The 8-bit dot takes five cycles and two begin in each: N sums are enough of themselves, or each gets a second one.
+// N sums, each with a second one if they are too few.
 template <int N>
 struct Chains {
-  static constexpr bool kNeeded = N < 10;
+  static constexpr bool kNeeded = N < kChains;
   VI sums[kNeeded ? N : 1];
 
   INTAGLIO_INLINE Chains() {
