@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #ifdef __linux__
+#include <pthread.h>
 #include <sched.h>
 #endif
 
@@ -35,8 +36,8 @@ bool spin(const std::atomic<int32_t>& word, int32_t target) {
   return false;
 }
 
-// Keeps the calling thread on the nth processor of those it may use.
-void pin(int n) {
+// Keeps `thread` on the nth processor of those the caller may use.
+void pin(std::thread& thread, int n) {
 #ifdef __linux__
   cpu_set_t allowed, one;
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
@@ -45,10 +46,11 @@ void pin(int n) {
     if (!CPU_ISSET(cpu, &allowed) || n-- > 0) continue;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, &one);
+    pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
     return;
   }
 #else
+  static_cast<void>(thread);
   static_cast<void>(n);
 #endif
 }
@@ -65,9 +67,12 @@ void publish(std::atomic<int32_t>& word, int32_t value) {
   word.notify_all();
 }
 
-Pool::Pool(int members, bool pinned, Body body, void* context) : pinned_(pinned), body_(body), context_(context) {
+Pool::Pool(int members, bool pinned, Body body, void* context) : body_(body), context_(context) {
   threads_.reserve(static_cast<size_t>(members - 1));
-  for (int member = 1; member < members; ++member) threads_.emplace_back(&Pool::work, this, member);
+  for (int member = 1; member < members; ++member) {
+    threads_.emplace_back(&Pool::work, this, member);
+    if (pinned) pin(threads_.back(), member);
+  }
 }
 
 Pool::~Pool() {
@@ -83,7 +88,6 @@ int32_t Pool::start() {
 }
 
 void Pool::work(int member) {
-  if (pinned_) pin(member);
   for (int32_t done = 0;;) {
     wait_until(round_, done + 1);
     done = round_.load(std::memory_order_acquire);  // rounds slept through are over

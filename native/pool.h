@@ -33,7 +33,6 @@ class Pool {
  private:
   void work(int member);
 
-  const bool pinned_;
   const Body body_;
   void* const context_;
   alignas(64) std::atomic<int32_t> round_{0};

@@ -38,12 +38,15 @@ FALLBACKS: dict[str, tuple[Format, Integer | None]] = {
 }
 
 
-def run(checkpoint: Checkpoint, isa: str, kv: str = "fp16") -> Array:
-    return Executor(checkpoint, isa=isa, threads=2, kv=kv, max_tokens=64, max_sequences=2).logits(tokens(100))
+def run(checkpoint: Checkpoint, isa: str, kv: str = "fp16", starts: int = 1) -> Array:
+    """Logits of 100 tokens, cut into `starts` sequences."""
+    executor = Executor(checkpoint, isa=isa, threads=2, kv=kv, max_tokens=64, max_sequences=2)
+    return np.concatenate([executor.logits(x) for x in tokens(100).reshape(starts, -1)])
 
 
-def reference(checkpoint: Checkpoint, kv: Half | Affine) -> Array:
-    return np.asarray(forward(checkpoint, torch.from_numpy(tokens(100))[None].long(), kv=kv)[0].numpy())
+def reference(checkpoint: Checkpoint, kv: Half | Affine, starts: int = 1) -> Array:
+    x = torch.from_numpy(tokens(100).reshape(starts, -1)).long()
+    return np.asarray(forward(checkpoint, x, kv=kv).flatten(0, 1).numpy())
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -64,10 +67,17 @@ def test_pages_are_those_of_the_codec(kv: tuple[str, Half | Affine], isa: str) -
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_everything_integer(isa: str) -> None:
-    """W4A8KV4 over grouped heads, windows, head norms and soft caps."""
+    """W4A8KV4 over grouped heads, windows, head norms and soft caps.
+
+    The first key of 4 bits that falls to the other side is seen by all tokens after it, so one long sequence says
+    little about equality: twenty short ones do.
+    """
+    codec = Affine(bits=4)
     for name in ("qwen3", "gemma2", "olmo2", "phi3"):
         checkpoint = rounded(plain(name, gain=0.5), TwoLevel(bits=4, group_size=32), A8)
-        assert close_until_rounding(run(checkpoint, isa, "int4"), reference(checkpoint, Affine(bits=4))), name
+        short = run(checkpoint, isa, "int4", starts=20), reference(checkpoint, codec, starts=20)
+        assert close_until_rounding(*short), name
+        assert relative(run(checkpoint, isa, "int4"), reference(checkpoint, codec)).max() <= 3e-2, name
 
 
 def test_attention_is_dense_attention_on_what_the_pages_hold() -> None:
@@ -168,13 +178,19 @@ def test_a_tied_head_is_the_embedding() -> None:
     assert executor.reserved_nbytes - executor.cache_nbytes > sum(line.nbytes for line in executor.plan)
 
 
+def relative(got: Array, expected: Array) -> Array:
+    """Largest difference of each token's logits, in parts of the largest logit."""
+    rows: Array = np.abs(got - expected).max(axis=1) / np.abs(expected).max()
+    return rows
+
+
 def close(got: Array, expected: Array) -> bool:
     """Equal but where a value fell to the other side of a rounding step: few tokens, and not far."""
-    rows = np.abs(got - expected).max(axis=1) / np.abs(expected).max()
+    rows = relative(got, expected)
     return bool(np.median(rows) <= 1e-5 and np.quantile(rows, 0.85) <= 1e-3 and rows.max() <= 3e-2)
 
 
 def close_until_rounding(got: Array, expected: Array) -> bool:
     """As `close`, but a key or value of few bits that fell to the other side is seen by all later tokens."""
-    rows = np.abs(got - expected).max(axis=1) / np.abs(expected).max()
-    return bool(np.quantile(rows, 0.05) <= 1e-5 and rows.max() <= 3e-2)
+    rows = relative(got, expected)
+    return bool(np.quantile(rows, 0.1) <= 1e-5 and rows.max() <= 3e-2)

@@ -10,7 +10,7 @@ constexpr int kRows = 48, kTogether = kFloatTokens;
 // Lies in the caller's scratch, followed by the rows of q codes and the unfinished outputs.
 struct AttendState {
   float p[kRows][kPage];  // scores, then (of a plain V) probabilities
-  int32_t pairs[kRows][kPage / 2];  // for codes: p / p_scale as 16 bits, of slots j and j + kPage/2
+  int32_t pairs[kRows][kPage / 2];  // for codes: p / p_scale less 2^15 as 16 bits, of slots j and j + kPage/2
   float sum[kRows][L];  // of the probabilities, lane by lane
   float most[kRows], keep[kRows], offset[kRows], p_scale[kRows], q_scale[kRows];
   float v_scale[kPage], v_zero[kPage];  // of the page

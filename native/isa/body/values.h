@@ -1,11 +1,13 @@
 // Probabilities of T query rows times a page's V. Plain V is multiplied in float32. Codes are multiplied as integers:
-// sum_t p s (code - z) = sum_t (p s) code - sum_t p s z, where p s is rounded to 15 bits of the page's largest and the
+// sum_t p s (code - z) = sum_t (p s) code - sum_t p s z, where p s is rounded to 16 bits of the page's largest and the
 // second sum is one number a row.
 #pragma once
 #include "rows.h"
 
 namespace intaglio {
 namespace {
+
+constexpr int32_t kMiddle = 1 << 15;  // taken off the probabilities' integers: 16-bit products are signed
 
 // A page's visible slots of a row.
 struct Span {
@@ -50,7 +52,7 @@ inline void hide_broken(const Block& b, int32_t r, VF (&p)[kPage / L]) {
   }
 }
 
-// Probabilities times V's scales become integers: `p_scale` is the largest over 32767. What the zero points take away is
+// Probabilities times V's scales become integers n: `p_scale` is the largest over 65535. What the zero points take away is
 // of the integers too, so that rounding weighs v and not its code.
 inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
   if (b.s->v_broken) hide_broken(b, r, p);
@@ -61,7 +63,7 @@ inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
     top = maxf(top, p[i]);
   }
   const float largest = most(top);
-  const VF inverse = setf(largest > 0 ? 32767 / largest : 0);
+  const VF inverse = setf(largest > 0 ? 65535 / largest : 0);
   VI n[kPage / L];
   INTAGLIO_UNROLL
   for (int i = 0; i < kPage / L; ++i) {
@@ -69,8 +71,11 @@ inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
     taken = fma(to_float(n[i]), loadf(b.s->v_zero + i * L), taken);
   }
   INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L / 2; ++i) storei(b.s->pairs[r] + i * L, addi(n[i], shl<16>(n[i + kPage / L / 2])));
-  b.s->p_scale[r] = largest / 32767, b.s->offset[r] += sum(taken) * b.s->p_scale[r];
+  for (int i = 0; i < kPage / L / 2; ++i) {
+    const VI low = subi(n[i], seti(kMiddle)), high = subi(n[i + kPage / L / 2], seti(kMiddle));
+    storei(b.s->pairs[r] + i * L, addi(andi(low, seti(0xffff)), shl<16>(high)));
+  }
+  b.s->p_scale[r] = largest / 65535, b.s->offset[r] += sum(taken) * b.s->p_scale[r];
 }
 
 // Scores become probabilities; remembers how much of the earlier sum is kept.
@@ -141,7 +146,7 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
   constexpr int kPairs = 16 / Bits;
   const int64_t block = value_block_bytes(b.a->layout), ld = out_floats(b.a->layout);
   const VI mask = seti(Bits == 4 ? 0x000f000f : 0x00ff00ff);
-  VI low[T], high[T];
+  VI low[T], high[T], all_low = seti(0), all_high = seti(0);  // the last two: kMiddle's share, the same for every row
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t) low[t] = high[t] = seti(0);
   const uint8_t* at = v + 2 * c * block;
@@ -150,6 +155,7 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
     const VI x = loadi(at), y = loadi(at + block);
     const auto pair = [&]<int K>() __attribute__((always_inline)) {
       const VI a = andi(shr<K * Bits>(x), mask), z = andi(shr<K * Bits>(y), mask);
+      all_low = dot16(all_low, a, seti(0x00010001)), all_high = dot16(all_high, z, seti(0x00010001));
       INTAGLIO_UNROLL
       for (int t = 0; t < T; ++t) {
         const VI p = seti(b.s->pairs[r + t][j + K]);
@@ -159,12 +165,13 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
     pair.template operator()<0>(), pair.template operator()<1>();
     if constexpr (kPairs == 4) pair.template operator()<2>(), pair.template operator()<3>();
   }
+  all_low = muli(all_low, seti(kMiddle)), all_high = muli(all_high, seti(kMiddle));
   float* out = b.out + r * ld + c * 2 * L;
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t, out += ld) {
     const VF keep = setf(b.s->keep[r + t]), offset = setf(b.s->offset[r + t]), scale = setf(b.s->p_scale[r + t]);
-    storef(out, fma(to_float(low[t]), scale, subf(mulf(loadf(out), keep), offset)));
-    storef(out + L, fma(to_float(high[t]), scale, subf(mulf(loadf(out + L), keep), offset)));
+    storef(out, fma(to_float(addi(low[t], all_low)), scale, subf(mulf(loadf(out), keep), offset)));
+    storef(out + L, fma(to_float(addi(high[t], all_high)), scale, subf(mulf(loadf(out + L), keep), offset)));
   }
 }
 
