@@ -69,8 +69,8 @@ def test_pages_are_those_of_the_codec(kv: tuple[str, Half | Affine], isa: str) -
 def test_everything_integer(isa: str) -> None:
     """W4A8KV4 over grouped heads, windows, head norms and soft caps.
 
-    The first key of 4 bits that falls to the other side is seen by all tokens after it, so one long sequence says
-    little about equality: twenty short ones do.
+    The first key of 4 bits that falls to the other side is seen by all tokens after it, so one long sequence
+    says little about equality: twenty short ones do.
     """
     codec = Affine(bits=4)
     for name in ("qwen3", "gemma2", "olmo2", "phi3"):
