@@ -19,7 +19,13 @@ enum Kind : int32_t {
   kW4A8 = 6,      // codes of 2..4 bits, one scale and zero a row,         x int8
   kW4A8Two = 7,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
+  // structures, made of `Pieces`
+  kCsr = 9,       // few float16 a row, with their columns                                 x float
 };
+
+constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
+constexpr bool is_int8(int32_t kind) { return kind >= kW8A8 && kind <= kW4A8Group; }
+constexpr bool is_structure(int32_t kind) { return kind >= kCsr; }
 
 // One matrix in the neutral layout of the file: row-major, groups along the columns.
 // Codes are one dense little-endian bit stream a row: element i of a row occupies bits [i*bits, (i+1)*bits)
@@ -35,11 +41,22 @@ struct Source {
   const uint8_t* group_scale;  // rows x groups, kW4A8Two only; times the largest code at most 255
 };  // coded kinds: groups are a multiple of 8 columns, or one a row
 
+// A structured matrix in the neutral layout of the file: its arrays, in the order in which isa/<kind>.h names them.
+constexpr int32_t kMostPieces = 6;
+struct Pieces {
+  int32_t kind;
+  int32_t rows, cols;
+  int32_t group;  // what else the kind has to be told, or 0
+  const void* array[kMostPieces];
+  int64_t length[kMostPieces];  // in elements
+};
+
 // A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned, zero before it is packed.
 struct Matrix {
   int32_t kind;
   int32_t rows, cols;
   int32_t group;
+  size_t bytes;
   void* data;
 };
 
@@ -105,6 +122,7 @@ struct Kernels {
   // matrices
   size_t (*matrix_bytes)(int32_t kind, int32_t rows, int32_t cols, int32_t group);
   void (*pack)(const Matrix* to, const Source* parts, int32_t n_parts, int32_t row0, int32_t row1);  // parts stacked by rows
+  size_t (*lay)(const Pieces* from, void* to);  // packs a structure; gives its bytes, and only these when `to` is null
   void (*linear)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1, const Output* out);
   void (*accumulate)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                      int32_t* acc, int64_t ldacc);  // int8 kinds with integer scales (5,6,7): the exact int32 before any float

@@ -101,15 +101,14 @@ void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) c
 Linear::Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
                int threads)
     : kernels(k), matrix(m), source(s), target(t), bias(b), alpha(a), accumulate(acc), rows(r) {
-  const size_t bytes = std::max<size_t>(1, k->matrix_bytes(m->kind, m->rows, m->cols, m->group) / m->rows);
+  const size_t bytes = std::max<size_t>(1, m->bytes / static_cast<size_t>(m->rows));
   const int32_t least = static_cast<int32_t>(std::min<size_t>(kBytesAUnit / bytes + 1, m->rows));
   const int32_t fair = divide_up(m->rows, threads == 1 ? 1 : threads * kUnitsAThread);
   row_block = round_up(std::max(least, fair), k->tile);
 }
 
 int32_t Linear::token_block(int32_t tokens) const {
-  const bool floating = matrix->kind <= kW8;
-  const int32_t bytes = static_cast<int32_t>(source->ld) * (floating ? 4 : 1);
+  const int32_t bytes = static_cast<int32_t>(source->ld) * (is_int8(matrix->kind) ? 1 : 4);
   const int32_t fits = std::max(32, kActivationBytes / bytes / 32 * 32);
   return std::max(1, std::min(tokens, fits));
 }

@@ -73,6 +73,52 @@ void check_source(const Source& s) {
   check_range(s.group_scale, s.rows * groups, 255 / ((1 << s.bits) - 1), "a group scale");  // times a code: a byte
 }
 
+namespace {
+
+void hold(PackedMatrix* p, std::size_t bytes) {
+  p->storage = aligned_bytes(bytes);
+  p->m.bytes = bytes;
+  p->m.data = p->storage.get();
+}
+
+// Ascending numbers from 0 to `last`, as many as there are rows and one.
+void check_offsets(const Pieces& p, int i, int64_t last) {
+  const auto* offset = static_cast<const uint32_t*>(p.array[i]);
+  require(p.length[i] == int64_t(p.rows) + 1 && offset[0] == 0 && offset[p.rows] == last,
+          "offsets must be one more than rows, from 0 to " + std::to_string(last));
+  require(std::is_sorted(offset, offset + p.rows + 1), "offsets must not fall");
+}
+
+// Numbers of columns (or of groups of them) below `end`.
+void check_indices(const Pieces& p, int i, int64_t end) {
+  const auto* index = static_cast<const uint16_t*>(p.array[i]);
+  require(std::all_of(index, index + p.length[i], [&](uint16_t c) { return c < end; }),
+          "an index must be below " + std::to_string(end));
+}
+
+void check_pieces(const Pieces& p) {
+  require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
+  switch (p.kind) {
+    case kCsr:
+      require(p.length[1] == p.length[2], "a column is needed for each value");
+      check_offsets(p, 0, p.length[1]);
+      return check_indices(p, 1, p.cols);
+    default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
+  }
+}
+
+}  // namespace
+
+PackedMatrix lay_matrix(const Kernels* k, const Pieces& pieces) {
+  check_pieces(pieces);
+  PackedMatrix p;
+  p.k = k;
+  p.m = {pieces.kind, pieces.rows, pieces.cols, pieces.group, 0, nullptr};
+  hold(&p, k->lay(&pieces, nullptr));
+  k->lay(&pieces, p.m.data);
+  return p;
+}
+
 PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int threads) {
   require(!parts.empty(), "a matrix needs at least one part");
   const Source& first = parts[0];
@@ -88,10 +134,8 @@ PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int th
   require(rows <= INT32_MAX, "a matrix has at most 2^31 - 1 rows");
   PackedMatrix p;
   p.k = k;
-  p.m = {first.kind, int32_t(rows), first.cols, std::min(first.group, first.cols), nullptr};
-  p.bytes = k->matrix_bytes(p.m.kind, p.m.rows, p.m.cols, p.m.group);
-  p.storage = aligned_bytes(p.bytes);
-  p.m.data = p.storage.get();
+  p.m = {first.kind, int32_t(rows), first.cols, std::min(first.group, first.cols), 0, nullptr};
+  hold(&p, k->matrix_bytes(p.m.kind, p.m.rows, p.m.cols, p.m.group));
 
   const int64_t tiles = div_up(rows, k->tile);
   const int64_t n = std::clamp<int64_t>(threads, 1, tiles);

@@ -17,7 +17,6 @@ struct PackedMatrix {
   Matrix m{};
   const Kernels* k = nullptr;
   std::unique_ptr<void, AlignedDelete> storage;
-  std::size_t bytes = 0;
 };
 
 // `bytes` zeroed bytes, 64-byte aligned (2 MiB for large ones, so that streams cross few pages); throws std::bad_alloc.
@@ -29,6 +28,9 @@ void check_source(const Source& source);
 
 // Parts (same kind, cols and group) stacked by rows. Packs on `threads` threads. Keeps nothing of the sources.
 PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int threads);
+
+// A structure; throws std::invalid_argument with a sentence when an index or an offset leaves its array.
+PackedMatrix lay_matrix(const Kernels* k, const Pieces& pieces);
 
 // W as float32, row-major (rows, cols): the meaning of a source.
 std::vector<float> decode(const Source& source);

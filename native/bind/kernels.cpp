@@ -55,6 +55,33 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
   new (self) PackedMatrix(pack_matrix(k, sources, threads));
 }
 
+// The bytes of an element of each array a kind is made of.
+const std::vector<int>& piece_widths(int kind) {
+  static const std::vector<int> none, csr = {4, 2, 2};
+  switch (kind) {
+    case kCsr: return csr;
+    default: return none;
+  }
+}
+
+using Piece = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// A structure of its arrays; what each must be is the kind's affair, its bytes are checked here.
+PackedMatrix structured(int kind, int rows, int cols, int group, const std::vector<Piece>& arrays, const std::string& isa) {
+  const std::vector<int>& widths = piece_widths(kind);
+  require(arrays.size() == widths.size(), "kind " + std::to_string(kind) + " is made of " + std::to_string(widths.size()) +
+                                              " arrays, got " + std::to_string(arrays.size()));
+  Pieces p{kind, rows, cols, group, {}, {}};
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    require(int(arrays[i].itemsize()) == widths[i], "array " + std::to_string(i) + " must have elements of " +
+                                                        std::to_string(widths[i]) + " bytes");
+    p.array[i] = arrays[i].data(), p.length[i] = int64_t(arrays[i].shape(0));
+  }
+  const Kernels* k = kernels(isa);
+  nb::gil_scoped_release release;
+  return lay_matrix(k, p);
+}
+
 // Activations of the rows of x for one matrix, padded to 64 columns and quantized when its kind asks for it.
 struct Inputs {
   std::vector<float> f, scale;
@@ -71,7 +98,7 @@ void set_pointers(Inputs& in, int64_t cols, int32_t sum_group) {
 
 void prepare(Inputs& in, const PackedMatrix& w, const Floats2& x) {
   const size_t n = x.shape(0), cols = x.shape(1), ld = size_t(padded(int64_t(cols)));
-  if (w.m.kind < kW8A8) {
+  if (!is_int8(w.m.kind)) {
     in.f.resize(n * ld);
     for (size_t t = 0; t < n; ++t) std::copy_n(x.data() + t * cols, cols, in.f.data() + t * ld);
   } else {
@@ -80,7 +107,7 @@ void prepare(Inputs& in, const PackedMatrix& w, const Floats2& x) {
     for (size_t t = 0; t < n; ++t)
       w.k->quantize(x.data() + t * cols, w.m.cols, w.m.group, &in.q[t * ld], &in.scale[t], &in.sums[t * groups]);
   }
-  set_pointers(in, int64_t(cols), w.m.group);
+  set_pointers(in, int64_t(cols), is_int8(w.m.kind) ? w.m.group : w.m.cols);
 }
 
 nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::optional<Floats1> bias, float alpha,
@@ -120,7 +147,7 @@ std::vector<double> seconds(const PackedMatrix& w, Floats2 x, int repeats) {
 
 // The exact integers of given codes q, before any float; q is summed over `sum_group` columns (0: the matrix's group).
 nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t> q, int sum_group) {
-  require(w.m.kind >= kW8A8 && w.m.kind != kW4A8Group, "this kind has no integer accumulator");
+  require(is_int8(w.m.kind) && w.m.kind != kW4A8Group, "this kind has no integer accumulator");
   require(q.shape(1) == size_t(w.m.cols), "q must have " + std::to_string(w.m.cols) + " columns");
   const size_t n = q.shape(0), cols = q.shape(1), ld = size_t(padded(int64_t(cols)));
   if (sum_group == 0) sum_group = w.m.group;
@@ -192,7 +219,7 @@ void bind_matrix(nb::module_& m) {
       .def_prop_ro("rows", [](const PackedMatrix& w) { return w.m.rows; })
       .def_prop_ro("cols", [](const PackedMatrix& w) { return w.m.cols; })
       .def_prop_ro("group", [](const PackedMatrix& w) { return w.m.group; })
-      .def_prop_ro("nbytes", [](const PackedMatrix& w) { return w.bytes; })
+      .def_prop_ro("nbytes", [](const PackedMatrix& w) { return w.m.bytes; })
       .def_prop_ro("isa", [](const PackedMatrix& w) { return w.k->name; });
 }
 
@@ -203,6 +230,8 @@ void bind_kernels(nb::module_& m) {
   using namespace intaglio;
   m.def("isas", isas, "Instruction sets of this build that this processor runs, best first");
   m.def("decode", decode_source, nb::arg("kind"), nb::arg("cols"), nb::arg("part").noconvert(), "The float32 matrix of one part");
+  m.def("structured", structured, nb::arg("kind"), nb::arg("rows"), nb::arg("cols"), nb::arg("group"),
+        nb::arg("arrays").noconvert(), nb::arg("isa") = "", "A matrix of a structured kind, of its arrays");
   m.def("read_bandwidth", bandwidth, nb::arg("isa"), nb::arg("threads"), nb::arg("nbytes"), nb::arg("seconds"),
         "Bytes a second that so many threads read of a buffer of `nbytes`");
   m.def("int8_peak", dot_peak, nb::arg("isa"), nb::arg("threads"), nb::arg("seconds"),

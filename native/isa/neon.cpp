@@ -66,6 +66,14 @@ inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u1
 inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
 inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
 inline VI seti(int32_t x) { return vdupq_n_s32(x); }
+inline VI load_u16(const uint16_t* p) { return vreinterpretq_s32_u32(vmovl_u16(vld1_u16(p))); }
+inline VF gather(const float* p, VI i) {
+  int32_t n[L];
+  float x[L];
+  storei(n, i);
+  for (int k = 0; k < L; ++k) x[k] = p[n[k]];
+  return loadf(x);
+}
 inline VI addi(VI a, VI b) { return vaddq_s32(a, b); }
 inline VI subi(VI a, VI b) { return vsubq_s32(a, b); }
 inline VI muli(VI a, VI b) { return vmulq_s32(a, b); }

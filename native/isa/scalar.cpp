@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "page.h"
+#include "structures.h"
 
 namespace intaglio {
 namespace {
@@ -92,7 +93,17 @@ float float_dot(const Matrix* w, int32_t r, const float* x) {
   return sum;
 }
 
+float structure_dot(const Matrix* w, int32_t r, const float* x) {
+  switch (w->kind) {
+    default: {
+      const Csr m = csr_of(w);
+      return csr_part(m, m.offset[r], m.offset[r + 1], x);
+    }
+  }
+}
+
 float dot(const Matrix* w, int32_t r, const Activations* x, int32_t t) {
+  if (is_structure(w->kind)) return structure_dot(w, r, x->f + t * x->ldf);
   if (!is_int8(w->kind)) return float_dot(w, r, x->f + t * x->ldf);
   const int8_t* q = x->q + t * x->ldq;
   if (w->kind == kW4A8Group) return grouped_dot(w, r, q) * x->scale[t];
@@ -102,11 +113,7 @@ float dot(const Matrix* w, int32_t r, const Activations* x, int32_t t) {
 void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
             const Output* out) {
   for (int32_t t = token0; t < token1; ++t)
-    for (int32_t r = row0; r < row1; ++r) {
-      const float v = out->alpha * (dot(w, r, x, t) + (out->bias ? out->bias[r] : 0));
-      float* y = out->y + t * out->ldy + r;
-      *y = out->accumulate ? *y + v : v;
-    }
+    for (int32_t r = row0; r < row1; ++r) emit_one(out, t, r, dot(w, r, x, t));
 }
 
 void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
@@ -116,6 +123,7 @@ void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t t
 }
 
 void row(const Matrix* w, int32_t r, float* out) {
+  if (is_structure(w->kind)) return structure_row(w, r, out);
   for (int32_t i = 0; i < w->cols; ++i) out[i] = weight(w, r, i);
 }
 
@@ -308,7 +316,7 @@ void read(const void* from, int64_t bytes, int32_t* out) {
 }  // namespace
 
 extern const Kernels kScalar = {
-    "scalar", 1,         matrix_bytes, pack,       linear,    accumulate, row,           quantize, rms_norm, gate,
+    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, rms_norm, gate,
     rope,     axpy,      softcap,      page_bytes, page_write, page_read, attend_scratch, attend,
     peak,     read,
 };

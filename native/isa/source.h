@@ -9,9 +9,6 @@ namespace {
 inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
-inline bool is_plain(int32_t kind) { return kind <= kBF16; }
-inline bool is_int8(int32_t kind) { return kind >= kW8A8; }
-
 inline int64_t group_count(int32_t cols, int32_t group) { return div_up(cols, group); }
 
 // How many scales a row has: the integer kinds with one float a row keep a single one.

@@ -86,6 +86,14 @@ inline VI load_u8(const uint8_t* p) { return widen<int32_t, uint8_t>(p, 16); }
 inline VI load_i8(const int8_t* p) { return widen<int32_t, int8_t>(p, 16); }
 inline VI load_u8_pairs(const uint8_t* p) { return widen<int16_t, uint8_t>(p, 32); }
 inline VF load_bfloat(const uint16_t* p) { return as_float(shl<16>(widen<int32_t, uint16_t>(p, 16))); }
+inline VI load_u16(const uint16_t* p) { return widen<int32_t, uint16_t>(p, 16); }
+inline VF gather(const float* p, VI i) {
+  int32_t n[L];
+  float x[L];
+  storei(n, i);
+  for (int k = 0; k < L; ++k) x[k] = p[n[k]];
+  return loadf(x);
+}
 inline VF load_half(const uint16_t* p) {
   float x[L];
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
@@ -113,6 +121,8 @@ inline VI load_u8_pairs(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_l
 inline VF load_bfloat(const uint16_t* p) {
   return as_float(shl<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))));
 }
+inline VI load_u16(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
+inline VF gather(const float* p, VI i) { return _mm512_i32gather_ps(i, p, 4); }
 inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
 inline void store_half(uint16_t* p, VF v) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from intaglio import _native
+from intaglio.attention import Affine, Half
 from intaglio.engine.chunk import Chunk
 from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
@@ -17,6 +18,7 @@ from intaglio.formats import Format, Integer
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.plain import checkpoint as plain_checkpoint
+from intaglio.models.reference import forward
 from intaglio.terms import Coded, Dense, decode
 from intaglio.types import Array
 from tests.models.tiny import tiny
@@ -82,6 +84,26 @@ def rounded(
 
 def tokens(count: int, *, seed: int = 0, vocab: int = 131) -> Array:
     return np.random.default_rng(seed).integers(0, vocab, count).astype(np.int32)
+
+
+def run_logits(
+    checkpoint: Checkpoint, isa: str, kv: str = "fp16", *, starts: int = 1, step: int = 64
+) -> Array:
+    """Logits of 100 tokens cut into `starts` sequences, `step` tokens a call at most."""
+    executor = Executor(checkpoint, isa=isa, threads=2, kv=kv, max_tokens=step, max_sequences=2)
+    return np.concatenate([executor.logits(x) for x in tokens(100).reshape(starts, -1)])
+
+
+def reference_logits(checkpoint: Checkpoint, kv: Half | Affine, *, starts: int = 1) -> Array:
+    """The same by the torch definition."""
+    x = torch.from_numpy(tokens(100).reshape(starts, -1)).long()
+    return np.asarray(forward(checkpoint, x, kv=kv).flatten(0, 1).numpy())
+
+
+def relative(got: Array, expected: Array) -> Array:
+    """Largest difference of each token's logits, in parts of the largest logit."""
+    rows: Array = np.abs(got - expected).max(axis=1) / np.abs(expected).max()
+    return rows
 
 
 def far(got: Array, expected: Array) -> float:

@@ -12,11 +12,21 @@ from intaglio.engine.executor import Executor
 from intaglio.formats import Floating, Format, Integer, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.reference import forward
 from intaglio.models.transformer import block, embed, layer_weights, outer_weights
 from intaglio.terms import Coded, Dense
 from intaglio.types import Array
-from tests.engine.small import A8, ISAS, coded, far, plain, rounded, tokens
+from tests.engine.small import (
+    A8,
+    ISAS,
+    coded,
+    far,
+    plain,
+    reference_logits,
+    relative,
+    rounded,
+    run_logits,
+    tokens,
+)
 
 SCHEMES: dict[str, tuple[Format, Integer | None]] = {
     "w4a8-two-level": (TwoLevel(bits=4, group_size=32), A8),
@@ -38,22 +48,11 @@ FALLBACKS: dict[str, tuple[Format, Integer | None]] = {
 }
 
 
-def run(checkpoint: Checkpoint, isa: str, kv: str = "fp16", starts: int = 1) -> Array:
-    """Logits of 100 tokens, cut into `starts` sequences."""
-    executor = Executor(checkpoint, isa=isa, threads=2, kv=kv, max_tokens=64, max_sequences=2)
-    return np.concatenate([executor.logits(x) for x in tokens(100).reshape(starts, -1)])
-
-
-def reference(checkpoint: Checkpoint, kv: Half | Affine, starts: int = 1) -> Array:
-    x = torch.from_numpy(tokens(100).reshape(starts, -1)).long()
-    return np.asarray(forward(checkpoint, x, kv=kv).flatten(0, 1).numpy())
-
-
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("scheme", [*SCHEMES, *FALLBACKS])
 def test_logits_are_those_of_the_reference(scheme: str, isa: str) -> None:
     checkpoint = rounded(plain("llama-biased", gain=0.5), *(SCHEMES | FALLBACKS)[scheme])
-    assert close(run(checkpoint, isa), reference(checkpoint, Half()))
+    assert close(run_logits(checkpoint, isa), reference_logits(checkpoint, Half()))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -62,7 +61,7 @@ def test_logits_are_those_of_the_reference(scheme: str, isa: str) -> None:
 )
 def test_pages_are_those_of_the_codec(kv: tuple[str, Half | Affine], isa: str) -> None:
     checkpoint = plain("llama-biased", gain=0.5)
-    assert close_until_rounding(run(checkpoint, isa, kv[0]), reference(checkpoint, kv[1]))
+    assert close_until_rounding(run_logits(checkpoint, isa, kv[0]), reference_logits(checkpoint, kv[1]))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -75,9 +74,11 @@ def test_everything_integer(isa: str) -> None:
     codec = Affine(bits=4)
     for name in ("qwen3", "gemma2", "olmo2", "phi3"):
         checkpoint = rounded(plain(name, gain=0.5), TwoLevel(bits=4, group_size=32), A8)
-        short = run(checkpoint, isa, "int4", starts=20), reference(checkpoint, codec, starts=20)
+        short = run_logits(checkpoint, isa, "int4", starts=20), reference_logits(checkpoint, codec, starts=20)
         assert close_until_rounding(*short), name
-        assert relative(run(checkpoint, isa, "int4"), reference(checkpoint, codec)).max() <= 3e-2, name
+        assert (
+            relative(run_logits(checkpoint, isa, "int4"), reference_logits(checkpoint, codec)).max() <= 3e-2
+        ), name
 
 
 def test_attention_is_dense_attention_on_what_the_pages_hold() -> None:
@@ -122,7 +123,7 @@ def test_rotated_models_project_around_the_layers(isa: str) -> None:
                 {roles.HEAD: coded(checkpoint.linears[roles.HEAD], fmt, activation)}
             )
         checkpoint = checkpoint.replace({roles.EMBED_PROJ: matrix, roles.HEAD_PROJ: matrix})
-        got, expected = run(checkpoint, isa), reference(checkpoint, Half())
+        got, expected = run_logits(checkpoint, isa), reference_logits(checkpoint, Half())
         assert fmt is not None or far(got, expected) <= 1e-3  # the reference does not round these two inputs
         assert far(got, expected) <= 0.1
 
@@ -135,7 +136,7 @@ def test_layers_may_differ() -> None:
         {s: coded(checkpoint.linears[s], TwoLevel(bits=4, group_size=32), A8) for s in sites}
     )
     for isa in ISAS:
-        assert close(run(mixed, isa), reference(mixed, Half()))
+        assert close(run_logits(mixed, isa), reference_logits(mixed, Half()))
 
 
 def test_inputs_that_share_a_format_are_fused() -> None:
@@ -176,12 +177,6 @@ def test_a_tied_head_is_the_embedding() -> None:
     executor = Executor(plain("llama-tied"))
     assert [line.sites for line in executor.plan if "layers" not in line.sites[0]] == [(roles.EMBEDDING,)]
     assert executor.reserved_nbytes - executor.cache_nbytes > sum(line.nbytes for line in executor.plan)
-
-
-def relative(got: Array, expected: Array) -> Array:
-    """Largest difference of each token's logits, in parts of the largest logit."""
-    rows: Array = np.abs(got - expected).max(axis=1) / np.abs(expected).max()
-    return rows
 
 
 def close(got: Array, expected: Array) -> bool:

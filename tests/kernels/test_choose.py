@@ -35,8 +35,8 @@ def state(form: Format, shape: tuple[int, int] = SHAPE) -> State:
     return codes | {"scale": scale} | ({} if form.symmetric else {"zero": zero})
 
 
-def operand(*formats: Format, activation: Integer | None = None) -> cpu.Operand:
-    return cpu.Operand(SHAPE, formats, tuple(state(f) for f in formats), activation)
+def operand(form: Format, activation: Integer | None = None) -> cpu.Operand:
+    return cpu.Operand(SHAPE, form, state(form), activation)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,6 @@ def test_choose(form: Format, activation: Integer | None, kernel: str) -> None:
     for r in range(6):
         np.testing.assert_allclose(packed.row(r), w[r], rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(packed.row(r), packed.row(6 + r))
-
-
-def test_terms_add_up() -> None:
-    one, two = Integer(bits=4, group_size=12), Floating("float16")
-    m = operand(one, two)
-    choice = cpu.choose(m)
-    assert choice.kernel == "decode-then-matmul"
-    assert ("float16", "runs one term, got 2") in choice.declined
-    np.testing.assert_allclose(cpu.decode(m), cpu.decode(operand(one)) + cpu.decode(operand(two)), rtol=1e-6)
 
 
 def test_reasons_name_what_was_found() -> None:

@@ -13,7 +13,7 @@
 // scales:       [scales][L] float32
 // Rows are padded to whole pairs of tiles and columns to whole vectors with zero codes and scales.
 #pragma once
-#include "../source.h"
+#include "../structures.h"
 
 namespace intaglio {
 namespace {
@@ -147,6 +147,7 @@ inline float coded_weight(const Matrix* w, const Tile& t, int64_t k, int32_t n) 
 }
 
 inline void row(const Matrix* w, int32_t r, float* out) {
+  if (is_structure(w->kind)) return structure_row(w, r, out);
   const Tile t = tile_at(w, layout_of(w), r);
   for (int32_t k = 0; k < w->cols; ++k)
     out[k] = is_plain(w->kind) ? plain_weight(w, t, k, r % L) : coded_weight(w, t, k, r % L);

@@ -109,13 +109,13 @@ def _coded(shape: tuple[int, int], form: Format, state: State, activation: Integ
 def _two_level(site: str, shape: tuple[int, int]) -> State:
     """Uniform codes; scales that give weights of variance 1 / in, as a trained matrix has about."""
     random, arrays = _generator(site), WEIGHTS.arrays(shape)
-    codes = random.integers(0, 256, arrays["codes"].shape, np.uint8)
-    steps = random.integers(4, 13, arrays["group_scale"].shape, np.uint8)
-    zeros = random.integers(7, 9, arrays["group_zero"].shape, np.uint8)
+    codes = random.integers(0, 256, arrays["codes"].extents, np.uint8)
+    steps = random.integers(4, 13, arrays["group_scale"].extents, np.uint8)
+    zeros = random.integers(7, 9, arrays["group_zero"].extents, np.uint8)
     typical = 8.4 * 4.6  # root mean squares of the steps, and of the codes around their zero
     return {
         "codes": codes,
-        "scale": np.full(arrays["scale"].shape, shape[1] ** -0.5 / typical, np.float32),
+        "scale": np.full(arrays["scale"].extents, shape[1] ** -0.5 / typical, np.float32),
         "group_scale": steps,
         "group_zero": zeros,
     }
@@ -125,8 +125,8 @@ def _integers(site: str, shape: tuple[int, int]) -> State:
     random, arrays = _generator(site), EMBEDDING.arrays(shape)
     codes: Array = random.integers(1, 256, shape, np.uint8)
     return {
-        "codes": codes.reshape(arrays["codes"].shape),
-        "scale": np.full(arrays["scale"].shape, shape[1] ** -0.5 / 74, np.float16),
+        "codes": codes.reshape(arrays["codes"].extents),
+        "scale": np.full(arrays["scale"].extents, shape[1] ** -0.5 / 74, np.float16),
     }
 
 

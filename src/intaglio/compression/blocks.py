@@ -51,7 +51,9 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
-    return not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled)
+    if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
+        return True
+    return not all(isinstance(term, Dense) for term in rule.terms)
 
 
 def transformed(coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor]) -> Weights:

@@ -57,7 +57,9 @@ class Executor:
         self.pool = PagePool(max_sequences * pages_for(self.max_context) if pages is None else pages)
         matrices = pack_all(checkpoint, self.isa, self.threads)
         self.plan: list[Line] = [
-            packed.line for packed in {id(p): p for g in matrices.values() for p in g}.values()
+            line
+            for packed in {id(p): p for g in matrices.values() for p in g}.values()
+            for line in packed.lines
         ]
         self._native: _native.Executor | None = _checked(
             _native.Executor,

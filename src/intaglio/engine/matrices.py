@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from intaglio import _native
+from intaglio.formats import Format
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -22,6 +23,7 @@ from intaglio.types import Array
 class Line:
     """One row of the plan: these sites run as one matrix by this kernel; why each better one declined.
 
+    `part`: which factor of which term, where a matrix has several, as in "1 low_rank.left".
     `reads`: "int8", "float", or "float of 8 bits" where the matrix was made for codes of 8 bits but its
     kernel multiplies floats: these are rounded to the same numbers, without the speed of integers.
     """
@@ -32,13 +34,16 @@ class Line:
     isa: str
     nbytes: int
     declined: tuple[tuple[str, str], ...]
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
     """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one.
 
-    `round_bits`: the kernel reads floats, but the matrices were made for inputs rounded to so many bits.
+    `first`: the place of its first site among those of the input. `adds`: to what earlier terms gave.
+    `inner`: what is applied before it, of a term of several factors. `round_bits`: the kernel reads floats,
+    but the matrices were made for inputs rounded to so many bits.
     """
 
     matrix: _native.Matrix
@@ -46,10 +51,23 @@ class Packed:
     reads_int8: bool
     round_bits: int
     line: Line
+    first: int = 0
+    adds: bool = False
+    inner: Packed | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
         return self.line.sites
+
+    @property
+    def reader(self) -> Packed:
+        """The factor that reads the input itself."""
+        return self if self.inner is None else self.inner.reader
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Of its factors, in the order of execution."""
+        return (self.line,) if self.inner is None else (*self.inner.lines, self.line)
 
 
 Matrices: TypeAlias = dict[str, list[Packed]]
@@ -73,43 +91,77 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
 
 
 class _Part(NamedTuple):
+    """One term of one site: its factors as operands, what will run them, what it is called in the plan."""
+
     name: str
-    operand: cpu.Operand
-    choice: cpu.Choice
+    place: int
+    factors: tuple[cpu.Operand, ...]
+    choices: tuple[cpu.Choice, ...]
+    labels: tuple[str, ...]
     bias: Array | None
 
     @property
     def stacks_with(self) -> Hashable:
-        return self.choice.kernel, self.operand.formats, self.operand.activation
+        """Neighbours for which this is the same run as one matrix."""
+        if len(self.factors) > 1 or not isinstance(self.factors[0].layout, Format):
+            return self.place
+        return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
 
 
 def _pack(checkpoint: Checkpoint, names: Sequence[str], isa: str, threads: int) -> list[Packed]:
-    """The matrices of one input, neighbours of one kernel, format and activation as one."""
-    parts = [_part(name, checkpoint.linears[name]) for name in names]
-    return [_stack(list(run), isa, threads) for _, run in groupby(parts, lambda part: part.stacks_with)]
+    """The matrices of one input, term by term: neighbours of one kernel, format and activation as one."""
+    sites = [_parts(name, place, checkpoint.linears[name]) for place, name in enumerate(names)]
+    packed = []
+    for term, parts in enumerate(zip_longest(*sites)):
+        present = [part for part in parts if part is not None]
+        runs = groupby(present, lambda part: part.stacks_with)
+        packed += [_stack(list(run), term > 0, isa, threads) for _, run in runs]
+    return packed
 
 
-def _part(name: str, coded: Coded) -> _Part:
-    states = tuple(coded.term_state(i) for i in range(len(coded.terms)))
-    operand = cpu.Operand(coded.shape, tuple(term.format for term in coded.terms), states, coded.activation)
-    return _Part(name, operand, cpu.choose(operand), coded.bias)
+def _parts(name: str, place: int, coded: Coded) -> list[_Part]:
+    parts = []
+    for i, term in enumerate(coded.terms):
+        state, factors = coded.term_state(i), term.factors(coded.shape)
+        readers = (coded.activation, *(None for _ in factors[1:]))
+        operands = [
+            cpu.Operand(f.shape, f.layout, f.state(state), a) for f, a in zip(factors, readers, strict=True)
+        ]
+        tag = f"{i} {term.__struct_config__.tag}" if len(coded.terms) > 1 or len(factors) > 1 else ""
+        labels = tuple(f"{tag}.{factor.name}" if factor.name else tag for factor in factors)
+        choices = tuple(map(cpu.choose, operands))
+        parts.append(_Part(name, place, tuple(operands), choices, labels, coded.bias if i == 0 else None))
+    return parts
 
 
-def _stack(parts: Sequence[_Part], isa: str, threads: int) -> Packed:
-    choice, activation = parts[0].choice, parts[0].operand.activation
-    matrix = cpu.pack([part.operand for part in parts], choice, isa=isa, threads=threads)
-    for array in (array for part in parts for state in part.operand.states for array in state.values()):
+def _stack(parts: Sequence[_Part], adds: bool, isa: str, threads: int) -> Packed:
+    inner: Packed | None = None
+    for i in range(len(parts[0].factors)):
+        last = i == len(parts[0].factors) - 1
+        found = _stack_factor(parts, i, isa, threads)
+        bias = _bias(parts) if last else None
+        inner = replace(found, bias=bias, first=parts[0].place, adds=adds and last, inner=inner)
+    assert inner is not None
+    return inner
+
+
+def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Packed:
+    operands, choice = [part.factors[i] for part in parts], parts[0].choices[i]
+    matrix = cpu.pack(operands, choice, isa=isa, threads=threads)
+    for array in (array for operand in operands for array in operand.state.values()):
         release(array)  # or the model would be resident twice
-    declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choice.declined))
+    declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choices[i].declined))
+    activation = operands[0].activation
     round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
     reads = "int8" if choice.reads_int8 else f"float of {round_bits} bits" if round_bits else "float"
-    line = Line(tuple(part.name for part in parts), choice.kernel, reads, isa, matrix.nbytes, declined)
-    return Packed(matrix, _bias(parts), choice.reads_int8, round_bits, line)
+    sites = tuple(part.name for part in parts)
+    line = Line(sites, choice.kernel, reads, isa, matrix.nbytes, declined, parts[0].labels[i])
+    return Packed(matrix, None, choice.reads_int8, round_bits, line)
 
 
 def _bias(parts: Sequence[_Part]) -> Array | None:
     """The biases side by side, zeros for those without; None when none has one."""
     if all(part.bias is None for part in parts):
         return None
-    each = [np.zeros(p.operand.shape[0], np.float32) if p.bias is None else p.bias for p in parts]
+    each = [np.zeros(p.factors[-1].shape[0], np.float32) if p.bias is None else p.bias for p in parts]
     return np.concatenate(each).astype(np.float32)

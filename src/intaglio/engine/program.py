@@ -45,6 +45,9 @@ class Program:
         self._spec = spec
         self._matrices = matrices
         self._vectors = vectors
+        self._scratch: dict[
+            tuple[int, bool, bool], Columns
+        ] = {}  # between factors; two in a row never share one
         self._ids: dict[int, int] = {}  # of a native matrix, so that a tied head is not added twice
         self._ropes = [native.add_rope(list(rope.inv_freq), rope.scale) for rope in spec.ropes]
         self._add_buffers()
@@ -162,12 +165,24 @@ class Program:
         rows: int = TOKENS,
     ) -> None:
         """The matrices of `key`, each into as many neighbouring targets as it has sites."""
-        rest = list(targets)
         for packed in self._matrices[key]:
-            mine, rest = rest[: len(packed.sites)], rest[len(packed.sites) :]
+            mine = targets[packed.first : packed.first + len(packed.sites)]
             target = (mine[0][0], mine[0][1], sum(width for _, _, width in mine))
             bias = ABSENT if packed.bias is None else self._native.add_vector(packed.bias)
-            self._native.linear(self._matrix(packed), source[0], target, bias, alpha, accumulate, rows)
+            read = source if packed.inner is None else self._between(packed.inner, source, rows)
+            adds = accumulate or packed.adds
+            self._native.linear(self._matrix(packed), read[0], target, bias, alpha, adds, rows)
+
+    def _between(self, packed: Packed, source: Columns, rows: int) -> Columns:
+        """What a factor that is not a term's last makes of `source`."""
+        read = source if packed.inner is None else self._between(packed.inner, source, rows)
+        width = packed.matrix.rows
+        key = width, packed.inner is None, rows == TOKENS
+        if key not in self._scratch:
+            self._scratch[key] = self._floats(width, local=rows == TOKENS)
+        target = self._scratch[key]
+        self._native.linear(self._matrix(packed), read[0], target, ABSENT, 1.0, False, rows)
+        return target
 
     def _matrix(self, packed: Packed) -> int:
         key = id(packed.matrix)
@@ -177,7 +192,7 @@ class Program:
 
     def _round_bits(self, key: str) -> int:
         """To how many bits the floats are rounded that the matrices of `key` read; 0: not."""
-        return max(packed.round_bits for packed in self._matrices[key])
+        return max(packed.reader.round_bits for packed in self._matrices[key])
 
     def _pre_norm(self, layer: int, name: str) -> int | None:
         return self._gain(roles.site(layer, name)) if self._spec.pre_norm else None
@@ -190,7 +205,8 @@ class Program:
 
     def _input(self, point: str, width: int, same_as: Columns | None = None) -> Columns:
         """What the matrices of `point` read; `same_as`, if its floats are all they want."""
-        readers = [p for key, group in self._matrices.items() if key.split(".")[-1] == point for p in group]
+        groups_ = (group for key, group in self._matrices.items() if key.split(".")[-1] == point)
+        readers = [packed.reader for group in groups_ for packed in group]
         groups = [p.matrix.group for p in readers if p.reads_int8]
         if same_as is not None and not groups and not any(p.round_bits for p in readers):
             return same_as

@@ -20,15 +20,25 @@ else:
 
 
 class Stored(NamedTuple):
-    """Type and shape of one stored array."""
+    """Type and shape of one stored array; an extent of None depends on the values."""
 
     dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
 
     @property
     def nbits(self) -> int:
-        """Bits it takes in a file."""
-        return 8 * self.dtype.itemsize * math.prod(self.shape)
+        """Bits it takes in a file, if no extent depends on the values."""
+        return 8 * self.dtype.itemsize * math.prod(self.extents)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The shape, none of which depends on the values."""
+        return tuple(n for n in self.shape if n is not None)
+
+    def matches(self, array: Array) -> bool:
+        """Whether `array` is of this type and shape."""
+        fits = (n is None or n == m for n, m in zip(self.shape, array.shape, strict=False))
+        return array.dtype == self.dtype and array.ndim == len(self.shape) and all(fits)
 
 
 BFLOAT16: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -22,11 +22,11 @@ Part: TypeAlias = tuple[int, int, Array, Array | None, Array | None, Array | Non
 
 @dataclass(frozen=True)
 class Operand:
-    """One coded matrix as kernels see it: the format and the arrays of each term, the format of its input."""
+    """One stored matrix as kernels see it: its layout and arrays, the format of its input."""
 
     shape: tuple[int, int]
-    formats: tuple[Format, ...]
-    states: tuple[State, ...]
+    layout: Layout
+    state: State
     activation: Integer | None = None
 
 
@@ -41,16 +41,16 @@ class Choice:
     @property
     def reads_int8(self) -> bool:
         """Whether its input is quantized to int8 per token."""
-        return self.kind >= W8A8
+        return W8A8 <= self.kind <= W4A8_GROUP
 
 
 def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
     """The one integer format of m if kernels of these bits and this input can stream it, or why not."""
-    if len(m.formats) != 1:
-        return f"runs one term, got {len(m.formats)}"
-    form = m.formats[0]
+    form = m.layout
     if isinstance(form, Floating):
         return f"runs integer codes, got {form.dtype}"
+    if not isinstance(form, Integer | TwoLevel):
+        return f"runs integer codes, got {_name(form)}"
     if form.bits not in bits:
         return f"runs codes of {bits[0]} to {bits[-1]} bits, got {form.bits}"
     if int8 and m.activation is None:
@@ -115,14 +115,29 @@ def _weights_only(bits: range) -> Callable[[Operand], str | None]:
 
 def _plain(dtype: str) -> Callable[[Operand], str | None]:
     def declines(m: Operand) -> str | None:
-        if len(m.formats) != 1:
-            return f"runs one term, got {len(m.formats)}"
-        form = m.formats[0]
+        form = m.layout
         if isinstance(form, Floating):
             return None if form.dtype == dtype else f"runs {dtype}, got {form.dtype}"
-        return f"runs {dtype}, got codes of {form.bits} bits"
+        if isinstance(form, Integer | TwoLevel):
+            return f"runs {dtype}, got codes of {form.bits} bits"
+        return f"runs {dtype}, got {_name(form)}"
 
     return declines
+
+
+def _only(layout: type[Layout]) -> Callable[[Operand], str | None]:
+    """Of a kernel that runs every matrix of this layout."""
+
+    def declines(m: Operand) -> str | None:
+        if isinstance(m.layout, layout):
+            return None
+        return f"runs {_name(layout)}, got {_name(m.layout)}"
+
+    return declines
+
+
+def _name(layout: Layout | type[Layout]) -> str:
+    return str(layout.__struct_config__.tag)
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,7 @@ CANDIDATES = (
     Candidate("float16", F16, _plain("float16")),
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
+    Candidate("csr", CSR, _only(Csr)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -164,21 +180,24 @@ def part(m: Operand, choice: Choice) -> Part:
     """The arrays of m in the layout that the chosen kernel packs from."""
     if choice.kernel == "decode-then-matmul":
         return _plain_part(decode(m))
-    return _part(m.formats[0], m.states[0], m.shape[1])
+    assert isinstance(m.layout, Format)
+    return _part(m.layout, m.state, m.shape[1])
 
 
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
-    """Matrices that chose the same kernel, of as many columns, stacked by rows."""
-    cols = operands[0].shape[1]
-    return _native.Matrix(choice.kind, cols, [part(m, choice) for m in operands], isa, threads)
+    """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
+    first = operands[0]
+    if choice.kind >= CSR:
+        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
+        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+    return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 
 def decode(m: Operand) -> Array:
-    """The sum of the terms, float32 (out, in)."""
-    w = np.zeros(m.shape, np.float32)
-    for form, state in zip(m.formats, m.states, strict=True):
-        w += _native.decode(_decode_kind(form), m.shape[1], _part(form, state, m.shape[1]))
-    return w
+    """float32 (out, in)."""
+    if not isinstance(m.layout, Format):
+        return m.layout.values(m.state, m.shape)
+    return _native.decode(_decode_kind(m.layout), m.shape[1], _part(m.layout, m.state, m.shape[1]))
 
 
 def _decode_kind(form: Format) -> int:

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import Floating, Integer, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.terms import Coded
+from intaglio.terms import Coded, Term
 
 ADDED = (roles.EMBED_PROJ, roles.HEAD_PROJ)  # made by a rotation, no parameters of the original
 KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
-def label(format: Format) -> str:
-    """`int4 g64`, `int4 g64 two-level`, `bfloat16`."""
-    match format:
+def label(layout: Layout) -> str:
+    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `csr`."""
+    match layout:
         case Floating():
-            return format.dtype
+            return layout.dtype
         case TwoLevel():
-            return f"int{format.bits} g{format.group_size} two-level"
+            return f"int{layout.bits} g{layout.group_size} two-level"
         case Integer():
-            group = f"g{format.group_size}" if format.group_size else "channel"
-            return f"int{format.bits} {group}{' symmetric' if format.symmetric else ''}"
+            group = f"g{layout.group_size}" if layout.group_size else "channel"
+            return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
+        case _:
+            return str(layout.__struct_config__.tag)
+
+
+def of_term(term: Term, shape: tuple[int, int]) -> str:
+    """`int4 g64`; of others their name and what they are made of: `low_rank 64 (int8 channel)`."""
+    factors = term.factors(shape)
+    if len(factors) == 1:
+        return label(factors[0].layout)
+    layouts = dict.fromkeys(label(factor.layout) for factor in factors)
+    inner = " x ".join(str(factor.shape[0]) for factor in factors[:-1])
+    return f"{term.__struct_config__.tag} {inner} ({', '.join(layouts)})"
 
 
 def of(coded: Coded) -> str:
     """Weights x activations of one matrix: `int4 g64 x float`."""
-    weights = " + ".join(label(term.format) for term in coded.terms)
+    weights = " + ".join(of_term(term, coded.shape) for term in coded.terms)
     return f"{weights} x {'float' if coded.activation is None else f'int{coded.activation.bits}'}"
 
 

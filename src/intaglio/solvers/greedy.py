@@ -1,4 +1,4 @@
-"""Greedy: every weight to its nearest code."""
+"""Greedy: each term what is best for what is left, every weight to its nearest code."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from intaglio.formats import Format, Integer
+from intaglio.formats import Integer
 from intaglio.solvers.clip import Clip
-from intaglio.solvers.sequence import in_sequence
+from intaglio.solvers.natural import natural
+from intaglio.solvers.sequence import Found, in_sequence
 from intaglio.terms import Coded, Metric, Term
 
 if TYPE_CHECKING:
-    from intaglio.solvers.sequence import Found
     from intaglio.types import Tensor
 
 
 class Greedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="greedy"):
-    """Round to nearest. The metric only guides the clip search."""
+    """Round to nearest; of other terms see `natural`. Of dense ones the metric only guides the clip search."""
 
     def solve(
         self,
@@ -33,13 +33,7 @@ class Greedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     ) -> Coded:
         """W (out, in) as the sum of `terms`."""
 
-        def find(rest: Tensor, fmt: Format) -> Found:
-            return nearest(rest, fmt, metric, clip)
+        def find(rest: Tensor, term: Term) -> Found:
+            return natural(rest, term, metric, clip)
 
         return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
-
-
-def nearest(w: Tensor, fmt: Format, metric: Metric, clip: Clip | None) -> Found:
-    """Tables fitted to w, narrowed where that pays, and each weight's nearest code."""
-    tables = fmt.fit(w, shrink=clip.search(w, fmt, metric) if clip else None)
-    return fmt.encode(w, tables), tables, {}

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import Floating, Integer, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
-from intaglio.solvers.greedy import nearest
-from intaglio.solvers.sequence import in_sequence
-from intaglio.terms import Coded, Metric, Term
+from intaglio.solvers.natural import natural
+from intaglio.solvers.sequence import Found, in_sequence
+from intaglio.terms import Coded, Dense, Metric, Term
 
 if TYPE_CHECKING:
     import torch
 
-    from intaglio.solvers.sequence import Found
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
@@ -60,10 +59,11 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
     ) -> Coded:
         """W (out, in) as the sum of `terms`."""
 
-        def find(rest: Tensor, fmt: Format) -> Found:
-            if isinstance(fmt, Floating) or metric.h is None or metric.h.ndim == 1:
-                return nearest(rest, fmt, metric, clip)
-            return self._find(rest, fmt, metric, clip)
+        def find(rest: Tensor, term: Term) -> Found:
+            one_by_one = metric.h is not None and metric.h.ndim == 2
+            if one_by_one and isinstance(term, Dense) and not isinstance(term.format, Floating):
+                return self._find(rest, term.format, metric, clip)
+            return natural(rest, term, metric, clip)
 
         return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
 
@@ -78,7 +78,7 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
         codes = walk.run(w.t()[order].contiguous(), factor, self._block(fmt.group_size if moving else None))
         found = torch.empty_like(codes)
         found[order] = codes
-        return found.t().contiguous(), tables, {"damp": damp}
+        return Found(fmt.pack(found.t().contiguous(), tables), {"damp": damp})
 
     def _order(self, h: Tensor) -> Tensor:
         if self.order == "natural":

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Format, Integer
+from intaglio.formats import Integer
 from intaglio.formats.arrays import to_numpy
 from intaglio.terms import Coded, Metric, Term
-from intaglio.types import Array
+from intaglio.types import Array, State
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-    # codes and tables of one matrix in one format, and what is worth telling about how they were found
-    Found: TypeAlias = tuple[Tensor, dict[str, Tensor], dict[str, float]]
+
+class Found(NamedTuple):
+    """One term of a matrix: its arrays, and what is worth telling about how they were found."""
+
+    state: State
+    notes: dict[str, float]
 
 
 def in_sequence(
     w: Tensor,
     terms: Sequence[Term],
     metric: Metric,
-    find: Callable[[Tensor, Format], Found],
+    find: Callable[[Tensor, Term], Found],
     *,
     activation: Integer | None,
     bias: Tensor | None,
     name: str,
 ) -> Coded:
-    """W (out, in) as the sum of `terms`, `find` coding what is left of W in each term's format."""
+    """W (out, in) as the sum of `terms`, `find` coding what is left of W as each."""
     _check(w, terms, metric, name)
     state: dict[str, Array] = {}
     notes: dict[str, float] = {}
     rest = w.detach().float()
     for i, term in enumerate(terms):
-        codes, tables, told = find(rest, term.format)
-        state |= {f"{i}.{k}": a for k, a in term.format.pack(codes, tables).items()}
-        notes |= told
-        rest = rest - term.format.decode(codes, tables)
+        found = find(rest, term)
+        state |= {f"{i}.{name}": array for name, array in found.state.items()}
+        notes |= found.notes
+        rest = rest - term.decode(found.state, (w.shape[0], w.shape[1]))
     notes["error"] = metric.relative(w.float(), w.float() - rest)
     stored_bias = None if bias is None else to_numpy(bias.float())
     return Coded((w.shape[0], w.shape[1]), tuple(terms), state, activation, stored_bias, notes)

@@ -9,14 +9,28 @@ import numpy as np
 from intaglio.errors import IntaglioError
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
+from intaglio.terms.factor import Factor
+from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
+from intaglio.terms.outliers import Outliers
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense
+Term = Dense | Outliers | LowRank
 
-__all__ = ["Coded", "Dense", "Metric", "Term", "decode", "nbits", "validate"]
+__all__ = [
+    "Coded",
+    "Dense",
+    "Factor",
+    "LowRank",
+    "Metric",
+    "Outliers",
+    "Term",
+    "decode",
+    "nbits",
+    "validate",
+]
 
 
 def decode(coded: Coded) -> Tensor:
@@ -26,9 +40,8 @@ def decode(coded: Coded) -> Tensor:
 
 
 def nbits(coded: Coded) -> int:
-    """All stored bits of a matrix, by its declared terms; the bias counts too."""
-    bias = 0 if coded.bias is None else 8 * coded.bias.nbytes
-    return bias + sum(term.nbits(coded.shape) for term in coded.terms)
+    """All stored bits of a matrix; the bias counts too."""
+    return 8 * coded.nbytes
 
 
 def validate(coded: Coded, name: str = "matrix") -> None:
@@ -46,16 +59,17 @@ def validate(coded: Coded, name: str = "matrix") -> None:
     }
     if unknown := sorted(coded.state.keys() - declared.keys()):
         raise IntaglioError(f"{name}: array {unknown[0]!r} belongs to none of its terms")
-    for array, (dtype, shape) in declared.items():
+    for array, stored in declared.items():
         found = coded.state.get(array)
         if found is None:
             raise IntaglioError(f"{name}: array {array!r} is missing")
-        if found.dtype != dtype or found.shape != shape:
+        if not stored.matches(found):
             raise IntaglioError(
-                f"{name}: array {array!r} is {found.dtype} {found.shape}, expected {dtype} {shape}"
+                f"{name}: array {array!r} is {found.dtype} {found.shape}, "
+                f"expected {stored.dtype} {stored.shape}"
             )
     for i, term in enumerate(coded.terms):
-        if fault := term.faults(coded.term_state(i)):
+        if fault := term.faults(coded.term_state(i), coded.shape):
             raise IntaglioError(f"{name}: term {i}: {fault}")
     _validate_bias(coded, name)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from intaglio.formats import Floating, Integer
+from intaglio.terms.dense import Dense
 from intaglio.types import Array, State
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Coded:
     @property
     def is_plain(self) -> bool:
         """Whether it is plain numbers, not codes."""
-        return all(isinstance(term.format, Floating) for term in self.terms)
+        return all(isinstance(term, Dense) and isinstance(term.format, Floating) for term in self.terms)
 
     @property
     def nbytes(self) -> int:
