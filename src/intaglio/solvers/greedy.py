@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Greedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="greedy"):
-    """Round to nearest; of other terms see `natural`. Of dense ones the metric only guides the clip search."""
+    """Round to nearest; of other terms see `natural`. The metric guides only a dense one's clip search."""
 
     def solve(
         self,
