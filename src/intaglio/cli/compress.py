@@ -41,6 +41,13 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace what is at the output.")] = False,
     threads: options.Threads = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Matrices coded at once, each on --threads.")
+    ] = 1,
+    distributed: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Code matrices on a Ray cluster: ray://HOST:PORT, or auto."),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -62,6 +69,8 @@ def command(
             resume=resume,
             force=force,
             threads=threads,
+            jobs=jobs,
+            distributed=distributed,
             progress=shown,
         )
     if json:

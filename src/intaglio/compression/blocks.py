@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from intaglio.attention import Codec
+from intaglio.compression.workers import Task, Workers
 from intaglio.formats import Floating
 from intaglio.formats.arrays import to_numpy
 from intaglio.models import roles, transformer
@@ -65,19 +66,24 @@ def transformed(coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor
 
 
 def code(
-    coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor], sources: Mapping[str, Coded]
+    coding: Coding,
+    layer: int,
+    w: Weights,
+    batches: Sequence[Tensor],
+    sources: Mapping[str, Coded],
+    crew: Workers,
 ) -> Block:
     """Every matrix by its rule, under the metric of what it reads; one without a rule keeps its format."""
     names = {role: roles.site(layer, role) for role in roles.LINEARS}
     rules = {role: coding.rules.get(name) or untouched(coding, sources[name]) for role, name in names.items()}
     needed = [p for p, members in roles.INPUTS.items() if any(needs_metric(rules[role]) for role in members)]
     observation = Observation(coding.spec, layer, w, batches)
-    linears = {}
+    tasks = []
     for point, members in roles.INPUTS.items():
         metric = Metric(observation.hessian(point) if point in needed else None)
-        for role in members:
-            linears[names[role]] = solve(rules[role], w, roles.LINEARS[role], metric, names[role])
-    return Block(linears, norms(layer, w))
+        tasks += [task(rules[role], w, roles.LINEARS[role], metric, names[role]) for role in members]
+    coded = crew.solve(tasks)
+    return Block({task.name: one for task, one in zip(tasks, coded, strict=True)}, norms(layer, w))
 
 
 def errors(block: Block) -> str:
@@ -93,17 +99,9 @@ def norms(layer: int, w: Weights) -> dict[str, Array]:
     return {roles.site(layer, role): to_numpy(gain) for role, gain in present.items() if gain is not None}
 
 
-def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
-    """One matrix by its rule."""
-    return rule.solver.solve(
-        w[f"{key}.weight"],
-        rule.terms,
-        metric,
-        clip=rule.clip,
-        activation=rule.activation,
-        bias=w.get(f"{key}.bias"),
-        name=name,
-    )
+def task(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Task:
+    """One matrix to be coded by its rule."""
+    return Task(rule, w[f"{key}.weight"], w.get(f"{key}.bias"), metric, name)
 
 
 def untouched(coding: Coding, source: Coded) -> Rule:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from intaglio.compression.blocks import Block, Coding, solve, untouched
+from intaglio.compression.blocks import Block, Coding, task, untouched
+from intaglio.compression.workers import solve
 from intaglio.formats import Floating
 from intaglio.formats.arrays import to_numpy
 from intaglio.models import transformer
@@ -33,7 +34,7 @@ def code(coding: Coding, checkpoint: Checkpoint) -> Block:
     changed = {name for name in names if w[f"{name}.weight"] is not before.get(f"{name}.weight")}
     matrices = {name: _rule(coding, checkpoint, name) for name in names if w[f"{name}.weight"].ndim == 2}
     linears = {
-        name: solve(rule, w, name, Metric(), name)
+        name: solve(task(rule, w, name, Metric(), name))
         for name, rule in matrices.items()
         if name in changed or name in coding.rules or _narrows(rule, checkpoint.linears[name])
     }

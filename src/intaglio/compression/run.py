@@ -22,6 +22,7 @@ from intaglio.compression.plan import Plan
 from intaglio.compression.progress import Event, Progress, silent
 from intaglio.compression.report import Report, versions
 from intaglio.compression.stored import write_block
+from intaglio.compression.workers import Workers, workers
 from intaglio.errors import IntaglioError
 from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint, transformer
@@ -58,12 +59,16 @@ def compress(
     resume: bool = False,
     force: bool = False,
     threads: int | None = None,
+    jobs: int = 1,
+    distributed: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compress `model` by `recipe` into the directory `output`, and verify what was written.
 
     `calibration`: a .txt or .jsonl file, "pydoc" (the default text), or several of these. `set`: overrides
     of the recipe, `path=value`. `resume`: continue an unfinished run. `force`: replace what is at `output`.
+    `jobs`: so many matrices of a block at once, each on `threads`. `distributed`: those on a Ray cluster, by
+    its address, or "auto". The result is the same in every case.
     """
     started = time.monotonic()
     asked = {"samples": samples, "seq_len": seq_len, "seed": seed}
@@ -77,7 +82,8 @@ def compress(
     plan.check_weights(checkpoint)
     run = Run(made, _windows(made, calibration), target, progress or silent)
     with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
-        run.code(finished)
+        with workers(jobs, distributed) as crew:
+            run.code(finished, crew)
         run.say(made.coding.spec.num_layers, "writing the artifact and checking it against the original")
         report = finish(Finished(made, run.windows, run.journal, threads), target, force=force)
         run.journal.remove()
@@ -116,13 +122,13 @@ class Run:
         """`done` of the blocks are finished."""
         self.progress(Event(done, self.plan.coding.spec.num_layers, message))
 
-    def code(self, finished: int) -> None:
+    def code(self, finished: int, crew: Workers) -> None:
         """Every block that is not finished yet."""
         self.say(finished, f"continuing after {finished} finished blocks" if finished else self._begin())
         inputs = self._inputs(finished)
         for layer in range(finished, self.plan.coding.spec.num_layers):
             started = time.monotonic()
-            block, inputs = self._block(layer, inputs)
+            block, inputs = self._block(layer, inputs, crew)
             self.say(layer + 1, f"layer {layer}: {blocks.errors(block)}, {time.monotonic() - started:.1f} s")
 
     def _begin(self) -> str:
@@ -133,11 +139,11 @@ class Run:
             text = f"on {windows} windows of {seq_len} tokens of {self.windows.name}"
         return f"{self.plan.recipe.name}: {count} matrices of {self.plan.checkpoint.name}, {text}"
 
-    def _block(self, layer: int, inputs: Sequence[Tensor]) -> tuple[Block, Sequence[Tensor]]:
+    def _block(self, layer: int, inputs: Sequence[Tensor], crew: Workers) -> tuple[Block, Sequence[Tensor]]:
         """One block, coded and in the journal, and what the next one reads."""
         coding, checkpoint = self.plan.coding, self.plan.checkpoint
         w = blocks.transformed(coding, layer, transformer.layer_weights(checkpoint, layer), inputs)
-        block = blocks.code(coding, layer, w, inputs, checkpoint.linears)
+        block = blocks.code(coding, layer, w, inputs, checkpoint.linears, crew)
         following = self._store(layer + 1, blocks.advanced(coding, layer, w, block, inputs))
         write_block(self.journal.block(layer), block)
         self.journal.forget(layer)
