@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.low_rank import best_rank
@@ -10,13 +10,25 @@ from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
 from intaglio.terms import Dense, LowRank, Metric, Outliers, Term
+from intaglio.types import State
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
 
+@runtime_checkable
+class Fits(Protocol):
+    """A term that knows how it is found."""
+
+    def fit(self, w: Tensor, metric: Metric) -> State:
+        """Its arrays for W (out, in) float32."""
+        ...
+
+
 def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
     """W (out, in) float32 as one term."""
+    if isinstance(term, Fits):
+        return Found(term.fit(w, metric), {})
     match term:
         case Dense():
             return nearest(w, term.format, metric, clip)
