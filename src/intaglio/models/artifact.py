@@ -9,7 +9,7 @@ recipe.yaml report.json README.md SHA256SUMS
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,23 +78,28 @@ def read(path: Path, *, verify: bool = True) -> Checkpoint:
     path = Path(path)
     config = json_text.read_object(path / CONFIG)
     _check_version(path, config)
-    if verify:
-        _verify(path)
+    if not verify:
+        return _open(path, config)
+    with checksums.verified(path) as listed:  # the sums take one core a while: the rest is done meanwhile
+        _check_listed(path, listed)
+        checkpoint = _open(path, config)
+        for lazy in (checkpoint.linears, checkpoint.vectors):
+            for name in lazy:
+                lazy[name]
+    return checkpoint
+
+
+def _open(path: Path, config: dict[str, Any]) -> Checkpoint:
     spec = spec_from_config(config)
     shards = Shards.open(path)
     sites = _sites(shards)
     _check_contents(str(path), spec, sites, shards)
-    linears = Lazy({name: partial(one.read, name, shards.read) for name, one in sites.items()})
-    vectors = Lazy({n: partial(_vector, shards, n, shape) for n, shape in layout.vectors(spec).items()})
-    for lazy in (linears, vectors) if verify else ():
-        for name in lazy:
-            lazy[name]
     return Checkpoint(
         name=str(path),
         config=config,
         spec=spec,
-        linears=linears,
-        vectors=vectors,
+        linears=Lazy({name: partial(one.read, name, shards.read) for name, one in sites.items()}),
+        vectors=Lazy({n: partial(_vector, shards, n, shape) for n, shape in layout.vectors(spec).items()}),
         files=read_files(path) | _own_files(path),
         stored_bytes=shards.nbytes,
         identify=lambda: fingerprint(config, checksums.hash_files(shards.paths())),
@@ -155,13 +160,10 @@ def _final_config(
     return final
 
 
-def _verify(path: Path) -> None:
-    listed = checksums.verify(path)
+def _check_listed(path: Path, listed: Container[str]) -> None:
     for file in path.iterdir():
-        if (
-            file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model", ".yaml")
-            and file.name not in listed
-        ):
+        checked = file.suffix in (".safetensors", ".json", ".jinja", ".txt", ".model", ".yaml")
+        if checked and file.name not in listed:
             raise IntaglioError(f"{file} is not listed in {checksums.SUMS}: it was added later")
 
 

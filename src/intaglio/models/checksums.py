@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from intaglio.errors import IntaglioError
@@ -25,16 +26,23 @@ def write(directory: Path) -> None:
     (directory / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def verify(directory: Path) -> dict[str, str]:
-    """File name -> sum, all found to be right."""
+@contextmanager
+def verified(directory: Path) -> Iterator[dict[str, str]]:
+    """File name -> sum; they are checked while the context lasts, and found to be right where it ends.
+
+    What fails inside because a file was altered is reported as that.
+    """
     listed = read(directory)
-    found = hash_files(directory / name for name in listed)
-    for name, digest in listed.items():
-        if found[name] != digest:
-            raise IntaglioError(
-                f"{directory / name} was altered or damaged: its SHA-256 is not the one in {SUMS}"
-            )
-    return listed
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = {name: pool.submit(_hash, directory / name) for name in listed}
+        try:
+            yield listed
+        finally:
+            for name, digest in listed.items():
+                if found[name].result() != digest:
+                    raise IntaglioError(
+                        f"{directory / name} was altered or damaged: its SHA-256 is not the one in {SUMS}"
+                    )
 
 
 def read(directory: Path) -> dict[str, str]:
