@@ -109,7 +109,7 @@ Attention::Attention(const Kernels* k, const Cache* c, const SplitResults* s, At
     : kernels(k), cache(c), split(s), settings(a), q(q_slice), target(t) {}
 
 int32_t Attention::units(const Step& step) const {
-  return step.query_spans * cache->layout.kv_heads * (step.split_keys ? step.key_spans : 1);
+  return step.query_spans * cache->layout.kv_heads * std::max(step.key_parts, 1);
 }
 
 int32_t Attention::first_key(int32_t position) const {
@@ -119,10 +119,10 @@ int32_t Attention::first_key(int32_t position) const {
 void Attention::run(const Step& step, int32_t unit, const Worker& worker) const {
   const int32_t kv_heads = cache->layout.kv_heads;
   const int32_t kv_head = unit % kv_heads, rest = unit / kv_heads;
-  if (step.split_keys) {
-    one_key_span(step, step.query_span[rest / step.key_spans], kv_head, rest % step.key_spans, worker);
-  } else {
-    whole(step, step.query_span[rest], kv_head, worker);
+  if (step.key_parts == 0) return whole(step, step.query_span[rest], kv_head, worker);
+  const int32_t part = rest % step.key_parts;
+  for (int32_t i = part * step.key_spans / step.key_parts; i < (part + 1) * step.key_spans / step.key_parts; ++i) {
+    one_key_span(step, step.query_span[rest / step.key_parts], kv_head, i, worker);
   }
 }
 
@@ -133,14 +133,15 @@ Attend Attention::describe(const Step& step, const Span& span, int32_t kv_head, 
   const int32_t position = step.position[span.first], end = position + span.count;
   const int32_t visible = first_key(position) / kPage * kPage;
   const int32_t key_begin = std::max(key_span * kKeys, visible), key_end = std::min((key_span + 1) * kKeys, end);
-  for (int32_t j = key_begin / kPage; j < divide_up(key_end, kPage); ++j) {
+  const bool ahead = key_end < end;
+  for (int32_t j = key_begin / kPage; j < divide_up(key_end, kPage) + ahead; ++j) {
     worker.k_pages[j] = cache->page(c.pages[j], settings.layer, 0);
     worker.v_pages[j] = cache->page(c.pages[j], settings.layer, 1);
   }
   const int32_t column = kv_head * rep() * cache->layout.head_dim;
   return {&cache->layout, kv_head, rep(), span.count, position, settings.window, settings.scale, settings.softcap,
           q.row(span.first) + column, q.buffer->ld, worker.k_pages.data(), worker.v_pages.data(), key_begin, key_end,
-          worker.out.data(), rep() * cache->layout.head_dim, worker.partial.data(), worker.attend.data()};
+          worker.out.data(), rep() * cache->layout.head_dim, worker.partial.data(), worker.attend.data(), ahead};
 }
 
 void Attention::whole(const Step& step, const Span& span, int32_t kv_head, const Worker& worker) const {
@@ -184,7 +185,7 @@ void Attention::one_key_span(const Step& step, const Span& span, int32_t kv_head
 }
 
 int32_t Merge::units(const Step& step) const {
-  return step.split_keys ? step.tokens * attention->settings.heads : 0;
+  return step.key_parts ? step.tokens * attention->settings.heads : 0;
 }
 
 void Merge::run(const Step& step, int32_t unit, const Worker&) const {

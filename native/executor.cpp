@@ -6,6 +6,8 @@
 namespace intaglio {
 namespace {
 
+constexpr int32_t kPartsAThread = 6;  // of an attention cut over keys: few, for each begins with pages nobody asked for
+
 Cache make_cache(const Kernels* kernels, const Limits& l) {
   Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};
   cache.page_bytes = static_cast<size_t>(round_up(static_cast<int32_t>(kernels->page_bytes(&cache.layout)), 64));
@@ -244,7 +246,8 @@ void Executor::prepare(const Request& r, bool all_rows) {
   cut_blocks();
   const int32_t units = step_.query_spans * limits_.kv_heads;
   const bool idle = limits_.threads > 1 && units < 4 * limits_.threads;
-  step_.split_keys = idle && r.tokens <= kSplitTokens && step_.key_spans > 1;
+  const bool split = idle && r.tokens <= kSplitTokens && step_.key_spans > 1;
+  step_.key_parts = split ? std::min(step_.key_spans, divide_up(kPartsAThread * limits_.threads, units)) : 0;
 }
 
 // Where the walk that op begins is over: at the first op that needs other tokens.

@@ -135,7 +135,7 @@ struct Step {
   TokenBlock* block;         // tokens cut for threads of their own
   int32_t blocks;            // 0: ops are cut instead, and every thread helps with each
   int32_t key_spans;         // of the longest context, in kKeys
-  bool split_keys;           // attention is cut over keys too
+  int32_t key_parts;         // into so many stretches of key spans attention is cut; 0: into none
   float* logits;             // rows x ldl
   int64_t ldl;
   Draws draws;               // without tokens: nothing is drawn

@@ -72,7 +72,7 @@ inline void attend(const Attend* a) {
     start_rows(b, row0);
     const int32_t begin = b.s->begin[0], end = b.s->end[b.rows - 1];  // both grow with the row
     for (int32_t page = begin / kPage; page * kPage < end && begin < end; ++page) {
-      look_ahead(&b, (page + 1) * kPage < end ? page + 1 : -1);
+      look_ahead(&b, (page + 1) * kPage < end || a->ahead ? page + 1 : -1);
       attend_page(b, page);
     }
     finish_rows(b, row0);

@@ -1,0 +1,69 @@
+"""How much memory and time it takes to compress a model of 1.2 billion weights.
+
+    python bench/memory.py --recipes rtn-w4,gptq-w4 [--shape llama-3.2-1b] [--samples 8] [--most-gb 6]
+
+The shape is a public one with random numbers, the tokenizer the packaged model's; each recipe runs in a process of
+its own, and its result is checked as always. Exits with 1 if one needs more than --most-gb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+
+def compress(shape: str, recipe: str, samples: int) -> None:
+    """In this process: compress, and print seconds and peak memory."""
+    import intaglio
+    from intaglio.benchmark.synthetic import PREFIX, original
+    from intaglio.models import open_checkpoint
+
+    files = open_checkpoint("smollm2-135m").files
+    checkpoint = replace(original(PREFIX + shape), files=files, identify=lambda: shape)
+    settings = ["limits.perplexity=1000000", "limits.kl=100"]  # random numbers predict nothing
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        intaglio.compress(
+            checkpoint,
+            recipe,
+            Path(directory) / "out",
+            samples=samples,
+            seq_len=256,
+            set=settings,
+            progress=lambda event: print(f"  {event.done}/{event.total} {event.message}", file=sys.stderr),
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(time.monotonic() - started, peak)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipes", default="rtn-w4,gptq-w4")
+    parser.add_argument("--shape", default="llama-3.2-1b")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--most-gb", type=float, default=6)
+    parser.add_argument("--here", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.here:
+        compress(arguments.shape, arguments.here, arguments.samples)
+        return
+    missed = False
+    print(f"{'recipe':24} {'minutes':>8} {'peak GB':>8}")
+    for recipe in arguments.recipes.split(","):
+        command = [sys.executable, __file__, *sys.argv[1:], "--here", recipe]
+        seconds, peak = map(float, subprocess.check_output(command, text=True).split())
+        print(f"{recipe:24} {seconds / 60:8.1f} {peak / 1e9:8.2f}", flush=True)
+        missed |= peak > arguments.most_gb * 1e9
+    sys.exit(missed)
+
+
+if __name__ == "__main__":
+    main()
