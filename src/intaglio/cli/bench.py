@@ -76,8 +76,7 @@ def command(
     from intaglio.benchmark.run import Request, bench
     from intaglio.cli import console
 
-    if html is not None and not html.parent.is_dir():
-        raise UsageError(f"--html: {html.parent} is no directory")
+    options.check_parent("--html", html)
     request = Request(
         model=model,
         sizes={

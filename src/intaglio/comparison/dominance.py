@@ -35,7 +35,7 @@ def dominated_by(name: str, measured: Mapping[str, Measured]) -> tuple[str, ...]
 
 
 def rounds_to_nearest(recipe: Recipe) -> bool:
-    """Whether it is the baseline of every method: no transform, no search, each weight to its nearest code."""
+    """Whether it is the baseline of every method: no transform, no search, nearest codes."""
     plain = all(
         isinstance(rule.solver, Greedy)
         and (rule.clip is None or not rule.clip.enabled)
@@ -46,7 +46,7 @@ def rounds_to_nearest(recipe: Recipe) -> bool:
 
 
 def frontier(points: Sequence[tuple[float, float]], *, higher: bool) -> list[int]:
-    """Indices of the points that no other beats at less x, from left to right; `higher` y is better, or lower."""
+    """Indices of the points that none beats at less x, from left to right; better is `higher` y, or lower."""
     sign = -1.0 if higher else 1.0
     order = sorted(range(len(points)), key=lambda i: (points[i][0], sign * points[i][1]))
     kept: list[int] = []

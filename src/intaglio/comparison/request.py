@@ -17,8 +17,8 @@ ALL = "all"
 class Request:
     """`recipes`: names or YAML files; "all" stands for those that are shipped.
 
-    `calibration`, `samples` and `set` change every recipe alike; None leaves each its own. `text`: None is the
-    evaluation half of the text every Python ships. `budget_bits`: more bits per weight are out of question.
+    `calibration`, `samples` and `set` change every recipe alike; None leaves each its own. `text`: None is
+    the evaluation half of the text every Python ships. `budget_bits`: more bits a weight are out of question.
     """
 
     model: str

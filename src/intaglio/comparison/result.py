@@ -16,7 +16,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipe. Without a result, `failure` says why. `error` of a site is a share of its output's power."""
+    """One recipe. Without a result, `failure` says why. A site's `error` is a share of its output's power."""
 
     recipe: str
     summary: str

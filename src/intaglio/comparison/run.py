@@ -1,4 +1,4 @@
-"""The comparison: every recipe carried out, then everything measured; what was done before is not done again."""
+"""The comparison: every recipe carried out, then everything measured; nothing is done twice."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ class Run:
         if row.failure is not None:
             return row
         path = self.artifact(recipe)
-        numbers = self.store.numbers(path.name, self._measurement)
-        found = recall(numbers) or _attempt(lambda: keep(numbers, self._measure(path)))
+        found = _attempt(partial(self._numbers, path))
         if isinstance(found, str):
             self.say(f"{row.recipe}: failed: {found}")
             return replace(row, failure=found)
@@ -103,7 +102,7 @@ class Run:
         return recall(path) or keep(path, alone(self.base, self.setting))
 
     def artifact(self, recipe: Recipe) -> Path:
-        """Where the recipe's artifact belongs: its key is all that its bytes depend on, the processor aside."""
+        """Where the recipe's artifact belongs: the key is all its bytes depend on, but for the processor."""
         calibration = self.request.calibration or (recipe.calibration.text,)
         depends_on = {
             "model": self.checkpoint.fingerprint,
@@ -143,15 +142,19 @@ class Run:
             progress=show,
         )
 
-    def _measure(self, path: Path) -> Result:
+    def _numbers(self, path: Path) -> Result:
+        """An artifact's numbers, measured unless they were kept."""
+        kept = self.store.numbers(path.name, self._measurement)
+        if found := recall(kept):
+            return found
         coded = open_checkpoint(path)
         seq_len = len(self.setting.sample.windows[0])
         subject = Subject(str(path), coded, open_runtime(coded, None, self.setting.threads, seq_len))
-        return beside(subject, self.base, self.setting)[0]
+        return keep(kept, beside(subject, self.base, self.setting)[0])
 
 
 def _attempt(work: Callable[[], T]) -> T | str:
-    """What came of it, or why nothing did: one recipe must not end a night's run, whatever is wrong with it."""
+    """What came of it, or why nothing did: one recipe must not end a night's run, whatever ails it."""
     try:
         return work()
     except InterruptedRunError:
