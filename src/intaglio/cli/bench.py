@@ -129,7 +129,7 @@ def _show(result: Result) -> None:
     from intaglio.cli import console
 
     for table in tables(result):
-        console.table(table.headers, table.rows, right=range(1, len(table.headers)), title=table.title)
+        console.show(table)
 
 
 def _explain(result: Result) -> None:

@@ -93,7 +93,7 @@ def command(
         console.print_json(found)
     else:
         shown = table(found)
-        console.table(shown.headers, shown.rows, right=range(1, len(shown.headers) - 2), title=shown.title)
+        console.show(shown)
     if not quiet:
         for line in (*broken(found), summary(found), f"page: {written}"):
             console.note(line)

@@ -35,8 +35,9 @@ def heatmaps(found: Comparison) -> str:
     if not values:
         return ""
     low, high = min(values), max(values)
-    scale = f'<p class="scale">{low:.2%}<span></span>{high:.2%} of the output\'s power</p>\n'
-    return scale + "\n".join(_block(name, errors, low, high) for name, errors in blocks.items())
+    scale = f'<p class="scale">{low:.2g}<span></span>{high:.2g} of the output\'s power</p>\n'
+    drawn = "\n".join(_block(name, errors, low, high) for name, errors in blocks.items())
+    return f'{scale}<div class="wide">\n{drawn}\n</div>'
 
 
 def _errors(row: Row) -> Errors:

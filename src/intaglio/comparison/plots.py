@@ -8,7 +8,7 @@ from typing import NamedTuple
 from intaglio.comparison.dominance import frontier
 from intaglio.comparison.result import Comparison
 from intaglio.evaluation import Result
-from intaglio.pages.pareto import Choice, Scale, pareto
+from intaglio.pages.pareto import NARROW, WIDE, Choice, Scale, Size, pareto
 
 ORIGINAL = "original"
 MB = 1e6
@@ -18,6 +18,7 @@ class View(NamedTuple):
     """Two numbers of a result, both axes, whether more of the second is better."""
 
     title: str
+    size: Size
     numbers: Callable[[Result], tuple[float, float | None]]
     x: Scale
     y: Scale
@@ -28,24 +29,27 @@ class View(NamedTuple):
 VIEWS = (
     View(
         "Bits and perplexity",
+        WIDE,
         lambda r: (r.bits_per_weight, r.perplexity),
-        Scale("bits per weight, everything stored"),
+        Scale("bits per weight, everything stored", log=True),
         Scale("perplexity", log=True),
         False,
         "{:.2f} bits, perplexity {:.2f}",
     ),
     View(
         "Size and speed",
+        NARROW,
         lambda r: (r.bytes / MB, r.decode_tokens_per_s),
-        Scale("size, MB"),
-        Scale("tokens/s, decoding"),
+        Scale("size, MB", log=True),
+        Scale("tokens/s, decoding", "{:,g}".format, log=True),
         True,
         "{:.1f} MB, {:.0f} tokens/s",
     ),
     View(
         "Memory and distance",
+        NARROW,
         lambda r: (r.peak_rss_bytes / MB, r.kl_mean),
-        Scale("peak memory, MB"),
+        Scale("peak memory, MB", "{:,g}".format, log=True),
         Scale("KL to the original, nats a token", log=True),
         False,
         "{:.0f} MB, KL {:.4f}",
@@ -69,7 +73,8 @@ def _plot(view: View, found: Comparison) -> str | None:
     first = _place(view, found.original)
     extra = [Choice(ORIGINAL, *first, view.says.format(*first), "original")] if first else []
     front = [choices[name] for name in best]
-    return pareto(view.title, [*extra, *choices.values()], view.x, view.y, front=front, higher=view.higher)
+    every = [*extra, *choices.values()]
+    return pareto(view.title, every, view.x, view.y, front=front, higher=view.higher, size=view.size)
 
 
 def _place(view: View, result: Result) -> tuple[float, float] | None:

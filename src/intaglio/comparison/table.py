@@ -22,7 +22,7 @@ def table(found: Comparison) -> Table:
     rows += [[row.recipe, *["–"] * 8, f"failed: {row.failure}"] for row in found.rows if row.failure]
     original = found.original
     title = f"{original.windows} windows of {original.seq_len} tokens of {original.text}"
-    return Table(title, HEADERS, rows)
+    return Table(title, HEADERS, rows, words=(0, len(HEADERS) - 2, len(HEADERS) - 1))
 
 
 def verdict(row: Row, found: Comparison) -> str:

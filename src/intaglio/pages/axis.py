@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FEW, MANY = 10.0, 1000.0  # ratios of the ends of a logarithmic axis, where its ticks change
+ENOUGH = 4  # ticks
+# of a decade, the coarsest that gives enough of them
+STEPS = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0))
 ROOM = 0.08  # of the length, left free on either side
 
 
@@ -25,12 +27,15 @@ class Axis(NamedTuple):
         return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
     def ticks(self) -> list[float]:
-        """Round numbers within; on a wide logarithmic axis 1, 2, 5 of each decade, on a wider one decades."""
-        if not self.log or self.high / self.low < FEW:
-            return _even(self.low, self.high)
-        steps = (1, 2, 5) if self.high / self.low < MANY else (1,)
+        """Round numbers within; on a logarithmic axis as few of each decade as do."""
+        for steps in STEPS if self.log else ():
+            if len(found := self._of_decades(steps)) >= ENOUGH:
+                return found
+        return _even(self.low, self.high)
+
+    def _of_decades(self, steps: Sequence[float]) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+        found = (step * 10.0**power for power in range(first, last + 1) for step in steps)
         return [value for value in found if self.low <= value <= self.high]
 
     def _scale(self, value: float) -> float:

@@ -26,11 +26,14 @@ svg { width: 100%; height: auto; margin: 1rem 0; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--faint); }
 svg text.label { fill: var(--ink); }
 svg .grid { stroke: var(--grid); }
-.wide { overflow-x: auto; margin: 1.5rem 0; }
+.wide { overflow-x: auto; }
+.wide svg { min-width: 44rem; }
+div.wide { margin: 1.5rem 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--faint); padding-bottom: .4rem; }
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--grid); }
 th.words, td.words { text-align: left; }
+td:first-child { white-space: nowrap; }
 pre { overflow-x: auto; padding: .8rem 1rem; border: 1px solid var(--grid); border-radius: 6px; }
 code { font-size: .85rem; }
 """

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from intaglio.pages.axis import Axis, around
 from intaglio.pages.svg import drawing, line, polyline, text
 
-WIDTH, HEIGHT = 640, 440
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 52
+LEFT, RIGHT, TOP, BOTTOM = 72, 16, 12, 50
 RADIUS = 5.5
 LETTER, LINE = 7.2, 15.0  # about the size of a letter of a name, in pixels
 
@@ -32,10 +32,21 @@ svg .choice.frontier .name { fill: var(--ink); }
 svg .choice .tip { fill: var(--ink); visibility: hidden; pointer-events: none; }
 svg .choice:hover .tip, svg .choice:focus .tip { visibility: visible; }
 svg .choice:hover .name, svg .choice:focus .name { visibility: hidden; }
-figure { margin: 1rem 0; }
+figure { margin: 1.5rem 0 0; }
+figure svg { margin: .5rem 0 0; }
 figcaption { font-weight: 600; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 1.5rem; }
+.pair { display: grid; gap: 0 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 """
+
+
+class Size(NamedTuple):
+    """Of a drawing, in pixels when it is not scaled."""
+
+    width: float
+    height: float
+
+
+WIDE, NARROW = Size(960, 460), Size(476, 340)  # across the page, and half of it
 
 
 @dataclass(frozen=True)
@@ -58,50 +69,67 @@ class Scale:
     log: bool = False
 
 
+@dataclass(frozen=True)
+class Plane:
+    """Both axes of a drawing, and what they show."""
+
+    size: Size
+    across: Axis
+    up: Axis
+
+    def at(self, choice: Choice) -> tuple[float, float]:
+        return self.across.at(choice.x), self.up.at(choice.y)
+
+
 def pareto(
-    title: str, choices: Sequence[Choice], x: Scale, y: Scale, *, front: Sequence[Choice], higher: bool
+    title: str,
+    choices: Sequence[Choice],
+    x: Scale,
+    y: Scale,
+    *,
+    front: Sequence[Choice],
+    higher: bool,
+    size: Size = WIDE,
 ) -> str:
     """`front`: the choices of the frontier from left to right, joined by steps; better is up or down."""
-    across = around([c.x for c in choices], LEFT, WIDTH - RIGHT, log=x.log)
-    up = around([c.y for c in choices], HEIGHT - BOTTOM, TOP, log=y.log)
-    names = _names(choices, across, up)
-    points = [_point(c, across, up, names.get(c.name)) for c in choices]
-    better = "higher" if higher else "lower"
-    steps = _steps(front, across, up)
-    parts = [
-        *_grid(across, up, x, y),
-        polyline(steps, "frontier-line", "the frontier: none is better"),
-        *points,
-    ]
-    drawn = drawing(WIDTH, HEIGHT, f"{title}: {better} and further left is better", parts)
-    return f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{drawn}\n</figure>\n"
+    across = around([c.x for c in choices], LEFT, size.width - RIGHT, log=x.log)
+    up = around([c.y for c in choices], size.height - BOTTOM, TOP, log=y.log)
+    plane = Plane(size, across, up)
+    names = _names(choices, plane)
+    steps = polyline(_steps(front, plane), "frontier-line", "the frontier: none is better")
+    points = [_point(c, plane, names.get(c.name)) for c in choices]
+    says = f"{title}: {'higher' if higher else 'lower'} and further left is better"
+    drawn = drawing(*size, says, [*_grid(plane, x, y), steps, *points])
+    style = ' class="wide"' if size is WIDE else ""
+    return f"<figure{style}>\n<figcaption>{escape(title)}</figcaption>\n{drawn}\n</figure>\n"
 
 
-def _grid(across: Axis, up: Axis, x: Scale, y: Scale) -> Iterator[str]:
+def _grid(plane: Plane, x: Scale, y: Scale) -> Iterator[str]:
+    across, up = plane.across, plane.up
     for value in across.ticks():
         yield line(across.at(value), up.begin, across.at(value), up.end, "grid")
         yield text(across.at(value), up.begin + 18, x.tick(value), "tick", "middle")
     for value in up.ticks():
         yield line(across.begin, up.at(value), across.end, up.at(value), "grid")
         yield text(across.begin - 8, up.at(value) + 4, y.tick(value), "tick", "end")
-    yield text((across.begin + across.end) / 2, HEIGHT - 10, x.label, "label", "middle")
+    yield text((across.begin + across.end) / 2, plane.size.height - 8, x.label, "label", "middle")
     middle = (up.begin + up.end) / 2
     yield text(16, middle, y.label, "label", "middle", turn=f"rotate(-90 16 {middle:.1f})")
 
 
-def _steps(front: Sequence[Choice], across: Axis, up: Axis) -> list[tuple[float, float]]:
+def _steps(front: Sequence[Choice], plane: Plane) -> list[tuple[float, float]]:
     """All beyond the line is beaten by one of its corners: it runs level to the next point, then turns."""
     corners: list[tuple[float, float]] = []
     for choice in front:
-        place = (across.at(choice.x), up.at(choice.y))
+        place = plane.at(choice)
         corners += [(place[0], corners[-1][1]), place] if corners else [place]
-    return [*corners, (across.end, corners[-1][1])] if corners else []
+    return [*corners, (plane.across.end, corners[-1][1])] if corners else []
 
 
-def _point(choice: Choice, across: Axis, up: Axis, name: tuple[float, float, str] | None) -> str:
-    x, y = across.at(choice.x), up.at(choice.y)
+def _point(choice: Choice, plane: Plane, name: tuple[float, float, str] | None) -> str:
+    (x, y), width = plane.at(choice), plane.size.width
     said = f"{choice.name}: {choice.says}"
-    anchor = "start" if x < WIDTH / 3 else "end" if x > WIDTH * 2 / 3 else "middle"
+    anchor = "start" if x < width / 2 - 60 else "end" if x > width / 2 + 60 else "middle"
     written = text(name[0], name[1], choice.name, "name", name[2]) if name else ""
     above = y - 14 if y > TOP + LINE else y + 24
     return (
@@ -111,18 +139,15 @@ def _point(choice: Choice, across: Axis, up: Axis, name: tuple[float, float, str
     )
 
 
-def _names(choices: Sequence[Choice], across: Axis, up: Axis) -> dict[str, tuple[float, float, str]]:
+def _names(choices: Sequence[Choice], plane: Plane) -> dict[str, tuple[float, float, str]]:
     """Name -> x, y, anchor, of the names that cover no other name and no point."""
-    points = [(across.at(c.x), up.at(c.y)) for c in choices]
+    points = [plane.at(choice) for choice in choices]
     taken = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
     placed: dict[str, tuple[float, float, str]] = {}
     for i in sorted(range(len(choices)), key=lambda i: choices[i].style != "frontier"):
         for place, box in _places(*points[i], LETTER * len(choices[i].name)):
-            if (
-                box[0] >= LEFT
-                and box[2] <= WIDTH - RIGHT
-                and not any(_overlap(box, other) for other in taken)
-            ):
+            inside = box[0] >= LEFT and box[2] <= plane.across.end and box[1] >= TOP
+            if inside and not any(_overlap(box, other) for other in taken):
                 placed[choices[i].name] = place
                 taken.append(box)
                 break

@@ -7,29 +7,25 @@ from typing import NamedTuple
 
 
 class Table(NamedTuple):
-    """`left`: how many columns, from the first, are words."""
+    """`words`: the columns, counted from 0, that are words; the others are numbers."""
 
     title: str
     headers: list[str]
     rows: list[list[str]]
-    left: int = 1
+    words: tuple[int, ...] = (0,)
 
 
 def html(table: Table) -> str:
     """The table as HTML; it scrolls by itself where the page is narrow."""
-    words = [index < table.left for index in range(len(table.headers))]
-    head = "".join(f"<th{_left(word)}>{escape(h)}</th>" for h, word in zip(table.headers, words, strict=True))
-    body = "\n".join(
-        "<tr>"
-        + "".join(f"<td{_left(word)}>{escape(c)}</td>" for c, word in zip(row, words, strict=True))
-        + "</tr>"
-        for row in table.rows
-    )
+    head = "".join(_cell("th", header, i in table.words) for i, header in enumerate(table.headers))
+    rows = ("".join(_cell("td", cell, i in table.words) for i, cell in enumerate(row)) for row in table.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return (
         f'<div class="wide">\n<table>\n<caption>{escape(table.title)}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
     )
 
 
-def _left(word: bool) -> str:
-    return ' class="words"' if word else ""
+def _cell(tag: str, text: str, word: bool) -> str:
+    style = ' class="words"' if word else ""
+    return f"<{tag}{style}>{escape(text)}</{tag}>"
