@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import NamedTuple
 
 from intaglio.benchmark.engines import ENGINES
 from intaglio.benchmark.result import Cell, Result
 from intaglio.benchmark.table import number
+from intaglio.pages.axis import Axis
+from intaglio.pages.svg import drawing, line, polyline, text
 
 WIDTH, HEIGHT = 960, 560
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 24, 56
@@ -17,32 +18,11 @@ RADIUS = 6.0
 SHAPES = {"prefill": "square", "decode": "circle", "batch": "diamond"}
 
 
-class Axis(NamedTuple):
-    """A logarithmic axis: values [low, high] onto pixels [begin, end]."""
-
-    low: float
-    high: float
-    begin: float
-    end: float
-
-    def at(self, value: float) -> float:
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return self.begin + share * (self.end - self.begin)
-
-    def decades(self) -> list[float]:
-        first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-        return [10.0**power for power in range(first, last + 1)]
-
-
 def svg(result: Result) -> str:
     """One `<svg>`; colours come from classes, so that the page around it decides on light and dark."""
     x, y = _axes(result)
     parts = [*_grid(x, y), *_roofs(result, x, y), *_points(result.cells, x, y), *_legend(result.cells)]
-    title = f"Roofline of {result.model.name}"
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-        f' aria-label="{escape(title)}">\n' + "\n".join(parts) + "\n</svg>"
-    )
+    return drawing(WIDTH, HEIGHT, f"Roofline of {result.model.name}", parts)
 
 
 def _axes(result: Result) -> tuple[Axis, Axis]:
@@ -56,17 +36,17 @@ def _axes(result: Result) -> tuple[Axis, Axis]:
 
 
 def _grid(x: Axis, y: Axis) -> Iterator[str]:
-    for value in x.decades():
-        yield _line(x.at(value), y.begin, x.at(value), y.end, "grid")
-        yield _text(x.at(value), y.begin + 18, f"{value:g}", "tick", "middle")
-    for value in y.decades():
-        yield _line(x.begin, y.at(value), x.end, y.at(value), "grid")
-        yield _text(x.begin - 8, y.at(value) + 4, f"{value:g}", "tick", "end")
-    yield _text(
+    for value in x.ticks():
+        yield line(x.at(value), y.begin, x.at(value), y.end, "grid")
+        yield text(x.at(value), y.begin + 18, f"{value:g}", "tick", "middle")
+    for value in y.ticks():
+        yield line(x.begin, y.at(value), x.end, y.at(value), "grid")
+        yield text(x.begin - 8, y.at(value) + 4, f"{value:g}", "tick", "end")
+    yield text(
         (x.begin + x.end) / 2, HEIGHT - 12, "arithmetic intensity, MAC per byte read", "label", "middle"
     )
     middle = (y.begin + y.end) / 2
-    yield _text(18, middle, "GMAC/s", "label", "middle", turn=f"rotate(-90 18 {middle:.1f})")
+    yield text(18, middle, "GMAC/s", "label", "middle", turn=f"rotate(-90 18 {middle:.1f})")
 
 
 def _roofs(result: Result, x: Axis, y: Axis) -> Iterator[str]:
@@ -77,7 +57,7 @@ def _roofs(result: Result, x: Axis, y: Axis) -> Iterator[str]:
     yield from _roof(
         found.dram_gb_s, peak, x, y, "roof dashed", f"{number(found.dram_gb_s)} GB/s from memory"
     )
-    yield _text(x.end - 6, y.at(peak) - 8, f"int8 {number(peak)} GMAC/s", "note", "end")
+    yield text(x.end - 6, y.at(peak) - 8, f"int8 {number(peak)} GMAC/s", "note", "end")
 
 
 def _roof(speed: float, peak: float, x: Axis, y: Axis, style: str, name: str) -> Iterator[str]:
@@ -85,14 +65,13 @@ def _roof(speed: float, peak: float, x: Axis, y: Axis, style: str, name: str) ->
     ridge = min(max(peak / speed, x.low), x.high)
     corners = [(x.low, min(x.low * speed, peak)), (ridge, min(ridge * speed, peak)), (x.high, peak)]
     places = [(x.at(across), y.at(up)) for across, up in corners]
-    points = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
-    yield f'<polyline class="{style}" points="{points}"><title>{escape(name)}</title></polyline>'
+    yield polyline(places, style, name)
     (left, low), (right, high), _ = places
     share, below = (0.2, 18) if "dashed" in style else (0.5, -8)  # apart, and clear of most points
     across, up = left + share * (right - left), low + share * (high - low)
     angle = math.degrees(math.atan2(high - low, right - left))
     turn = f"rotate({angle:.1f} {across:.1f} {up:.1f})"
-    yield _text(across, up + below, name, "note", "middle", turn=turn)
+    yield text(across, up + below, name, "note", "middle", turn=turn)
 
 
 def _points(cells: Sequence[Cell], x: Axis, y: Axis) -> Iterator[str]:
@@ -120,21 +99,10 @@ def _legend(cells: Sequence[Cell]) -> Iterator[str]:
     for engine, (_, name) in ENGINES.items():
         if any(cell.engine == engine for cell in cells):
             yield f'<path class="swatch {engine}" d="{_mark("decode", left, top - 4)}"/>'
-            yield _text(left + 14, top, name, "note", "start")
+            yield text(left + 14, top, name, "note", "start")
             top += 20
     for kind in SHAPES:
         if any(cell.kind == kind for cell in cells):
             yield f'<path class="swatch shape" d="{_mark(kind, left, top - 4)}"/>'
-            yield _text(left + 14, top, kind, "note", "start")
+            yield text(left + 14, top, kind, "note", "start")
             top += 20
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, style: str, anchor: str, *, turn: str = "") -> str:
-    turned = f' transform="{turn}"' if turn else ""
-    return (
-        f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'
-    )

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from intaglio.benchmark.engines import ENGINES
 from intaglio.benchmark.result import Cell, Result, Start, best
+from intaglio.pages.table import Table
 
 OURS = "intaglio"
-
-
-class Table(NamedTuple):
-    """All but the first column are numbers."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
 
 
 def tables(result: Result) -> list[Table]:

@@ -76,8 +76,7 @@ def command(
     from intaglio.benchmark.run import Request, bench
     from intaglio.cli import console
 
-    if html is not None and not html.parent.is_dir():
-        raise UsageError(f"--html: {html.parent} is no directory")
+    options.check_parent("--html", html)
     request = Request(
         model=model,
         sizes={
@@ -130,7 +129,7 @@ def _show(result: Result) -> None:
     from intaglio.cli import console
 
     for table in tables(result):
-        console.table(table.headers, table.rows, right=range(1, len(table.headers)), title=table.title)
+        console.show(table)
 
 
 def _explain(result: Result) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from intaglio.pages.table import Table
 
 PIPE_WIDTH = 160  # columns of a table that no terminal shows
 
@@ -45,6 +48,12 @@ def table(
         console.print(drawn)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
     sys.stdout.flush()
+
+
+def show(shown: Table) -> None:
+    """A table with its title."""
+    numbers = set(range(len(shown.headers))) - set(shown.words)
+    table(shown.headers, shown.rows, right=numbers, title=shown.title)
 
 
 def pairs(values: Mapping[str, str | None]) -> None:

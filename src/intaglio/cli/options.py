@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from intaglio.errors import UsageError
 
 Model = Annotated[
     str,
@@ -43,3 +46,14 @@ Draft = Annotated[
 MaxDraft = Annotated[
     int, typer.Option("--max-draft", min=1, max=64, help="Tokens to guess at most before they are checked.")
 ]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`rtn-w4, gptq-w4` -> both names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def check_parent(option: str, path: Path | None) -> None:
+    """Refuses a file that could not be written at the end of long work."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"{option}: {path.parent} is no directory")

@@ -80,7 +80,7 @@ def evaluate(
     setting = Setting(sample_text(checkpoint, text, windows, seq_len), count_threads(threads), progress)
     subject = Subject(str(model), checkpoint, open_runtime(checkpoint, runtime, setting.threads, seq_len))
     base = None if against is None else _original(checkpoint, str(against), runtime, setting)
-    result = _alone(subject, setting) if base is None else _beside(subject, base, setting)
+    result = alone(subject, setting) if base is None else _with_original(subject, base, setting)
     if run is not None:
         result = _with_tasks(result, subject, base, run, setting)
     if base is not None and per_layer:
@@ -111,7 +111,8 @@ def _original(candidate: Checkpoint, ref: str, runtime: Name | None, setting: Se
     return Subject(ref, base, open_runtime(base, runtime, setting.threads, seq_len))
 
 
-def _alone(subject: Subject, setting: Setting) -> Result:
+def alone(subject: Subject, setting: Setting) -> Result:
+    """What can be said of a model without another."""
     count = _counter(setting)
     perplexity = quality.perplexity(
         subject.runtime.logits, setting.sample.windows, subject.checkpoint.name, count
@@ -119,18 +120,24 @@ def _alone(subject: Subject, setting: Setting) -> Result:
     return _result(subject, perplexity, scheme.parameters(subject.checkpoint), setting)
 
 
-def _beside(subject: Subject, base: Subject, setting: Setting) -> Result:
+def beside(subject: Subject, base: Subject, setting: Setting) -> tuple[Result, float]:
+    """The model with its distance from the original, and the original's perplexity."""
     names = (subject.checkpoint.name, base.checkpoint.name)
     logits = (subject.runtime.logits, base.runtime.logits)
     found = quality.compare(logits, setting.sample.windows, names, _counter(setting))
-    original = scheme.parameters(base.checkpoint)
-    return msgspec.structs.replace(
-        _result(subject, found.perplexities[0], original, setting),
+    result = msgspec.structs.replace(
+        _result(subject, found.perplexities[0], scheme.parameters(base.checkpoint), setting),
         kl_mean=found.kl_mean,
         kl_max=found.kl_max,
         top1_agreement=found.top1_agreement,
-        against=_result(base, found.perplexities[1], original, setting),
     )
+    return result, found.perplexities[1]
+
+
+def _with_original(subject: Subject, base: Subject, setting: Setting) -> Result:
+    result, perplexity = beside(subject, base, setting)
+    against = _result(base, perplexity, scheme.parameters(base.checkpoint), setting)
+    return msgspec.structs.replace(result, against=against)
 
 
 def _result(subject: Subject, perplexity: float, original: int, setting: Setting) -> Result:

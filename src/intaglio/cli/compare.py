@@ -1,0 +1,99 @@
+"""`intaglio compare`: recipes on one model, side by side."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intaglio.cli import openmp, options
+
+
+def command(
+    model: options.Model,
+    recipes: Annotated[
+        str,
+        typer.Option("--recipes", "-r", metavar="NAMES", help="Recipes or YAML files, by commas; or all."),
+    ],
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What to measure on: .txt or .jsonl.", show_default="text that Python ships"
+        ),
+    ] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of text to score.")] = 24,
+    seq_len: Annotated[int, typer.Option(min=2, help="Tokens in a window of text.")] = 512,
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Text to observe: .txt, .jsonl or pydoc; may be given several times."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Windows to observe.", show_default="each recipe's")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change every recipe: calibration.seq_len=256."),
+    ] = None,
+    budget_bits: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BITS", min=0, help="Bits per weight that the best may have.", show_default="none"
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory", "-d", metavar="DIR", help="What is kept.", show_default="artifacts/compare/MODEL"
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The page to write.", show_default="report.html among what is kept"
+        ),
+    ] = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    openmp.wait_passively()  # before torch is imported
+    from intaglio.cli import console
+    from intaglio.comparison import Request, compare
+    from intaglio.comparison.page import page, summary
+    from intaglio.comparison.table import broken, table
+    from intaglio.evaluation.measure import silent
+
+    request = Request(
+        model=model,
+        recipes=options.names(recipes),
+        calibration=tuple(calibration or ()),
+        samples=samples,
+        set=tuple(set_ or ()),
+        text=None if text is None else str(text),
+        windows=windows,
+        seq_len=seq_len,
+        budget_bits=budget_bits,
+        threads=threads,
+        directory=directory,
+        command=shlex.join(["intaglio", *sys.argv[1:]]),
+    )
+    options.check_parent("--html", html)
+    say = (lambda line: None) if quiet else console.note
+    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+        found = compare(request, progress, say)
+    written = html or request.kept / "report.html"
+    written.write_text(page(found), encoding="utf-8")
+    if json:
+        console.print_json(found)
+    else:
+        shown = table(found)
+        console.show(shown)
+    if not quiet:
+        for line in (*broken(found), summary(found), f"page: {written}"):
+            console.note(line)

@@ -1,0 +1,42 @@
+"""Whether what a recipe claims is borne out by numbers measured side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from intaglio.comparison.dominance import Measured
+from intaglio.comparison.result import Verdict
+from intaglio.recipe import Claim
+
+WORDS = {"perplexity": "perplexity", "bits_per_weight": "bits per weight"}
+
+
+def judge(
+    claims: Iterable[Claim], own: Measured, others: Mapping[str, Measured], original: Measured
+) -> tuple[Verdict, ...]:
+    """One verdict a claim, `own` beside `others` by recipe and beside full precision."""
+    return tuple(_verdict(claim, own, others, original) for claim in claims)
+
+
+def closed(own: Measured, other: Measured, original: Measured) -> float:
+    """Share of the log-perplexity gap to full precision that `other` leaves and `own` closes."""
+    gap = math.log(other.perplexity / original.perplexity)
+    return math.log(other.perplexity / own.perplexity) / gap if gap > 0 else 0.0
+
+
+def _verdict(claim: Claim, own: Measured, others: Mapping[str, Measured], original: Measured) -> Verdict:
+    value, word = getattr(own, claim.metric), WORDS[claim.metric]
+    if claim.within is not None:
+        most = getattr(original, claim.metric) * (1 + claim.within)
+        return Verdict(f"{word} within {claim.within:.1%} of the original's", value <= most)
+    assert claim.better_than is not None
+    other = others.get(claim.better_than)
+    if claim.closes is None:
+        said = f"{word} below that of {claim.better_than}"
+        return Verdict(said, None if other is None else value < getattr(other, claim.metric))
+    said = f"closes {claim.closes:.0%} of the gap that {claim.better_than} leaves"
+    if other is None:
+        return Verdict(said, None)
+    share = closed(own, other, original)
+    return Verdict(f"{said}: {share:.0%}", value < getattr(other, claim.metric) and share >= claim.closes)

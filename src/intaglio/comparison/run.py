@@ -1,0 +1,194 @@
+"""The comparison: every recipe carried out, then everything measured; nothing is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+import intaglio
+from intaglio.comparison.claims import judge
+from intaglio.comparison.dominance import dominated_by, rounds_to_nearest
+from intaglio.comparison.request import Request
+from intaglio.comparison.result import Comparison, Row
+from intaglio.comparison.store import Store, keep, recall
+from intaglio.compression import Event, InterruptedRunError, compress
+from intaglio.compression.report import Report, versions
+from intaglio.engine.executor import count_threads
+from intaglio.errors import IntaglioError
+from intaglio.evaluation import Result
+from intaglio.evaluation.measure import Progress, Setting, Subject, alone, beside, sample_text, silent
+from intaglio.evaluation.runtime import open_runtime
+from intaglio.models import artifact, open_checkpoint, texts
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.recipe import Recipe, dump_recipe
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+def compare(request: Request, progress: Progress = silent, say: Say = lambda line: None) -> Comparison:
+    """All recipes of the request on its model. One that fails is a row that says why."""
+    recipes = request.loaded()
+    checkpoint = open_checkpoint(request.model)
+    sample = sample_text(checkpoint, request.text, request.windows, request.seq_len)
+    run = Run(request, checkpoint, Setting(sample, count_threads(request.threads), progress), say)
+    rows = [run.coded(given, recipe) for given, recipe in recipes.items()]
+    original = run.original()
+    rows = [run.measured(row, recipe) for row, recipe in zip(rows, recipes.values(), strict=True)]
+    return _judged(run, original, rows, list(recipes.values()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A comparison being carried out."""
+
+    request: Request
+    checkpoint: Checkpoint
+    setting: Setting
+    say: Say
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.request.kept)
+
+    @cached_property
+    def base(self) -> Subject:
+        """The original, opened once and only if something is to be measured."""
+        seq_len = len(self.setting.sample.windows[0])
+        runtime = open_runtime(self.checkpoint, None, self.setting.threads, seq_len)
+        return Subject(self.request.model, self.checkpoint, runtime)
+
+    def coded(self, given: str, recipe: Recipe) -> Row:
+        """The recipe carried out, if it was not before."""
+        path = self.artifact(recipe)
+        row = Row(
+            recipe=recipe.name,
+            summary=recipe.summary,
+            commands=self.request.commands(given, path),
+            baseline=rounds_to_nearest(recipe),
+        )
+        if path.exists():
+            self.say(f"{recipe.name}: found in {path}")
+            return row
+        done = _attempt(partial(self._compress, given, path))
+        if isinstance(done, str):
+            self.say(f"{recipe.name}: failed: {done}")
+            return replace(row, failure=done)
+        self.say(f"{recipe.name}: {done.bits_per_weight:.2f} bits per weight in {done.seconds or 0:.0f} s")
+        return row
+
+    def measured(self, row: Row, recipe: Recipe) -> Row:
+        """The row with its numbers, unless there is nothing to measure."""
+        if row.failure is not None:
+            return row
+        path = self.artifact(recipe)
+        found = _attempt(partial(self._numbers, path))
+        if isinstance(found, str):
+            self.say(f"{row.recipe}: failed: {found}")
+            return replace(row, failure=found)
+        self.say(f"{row.recipe}: perplexity {found.perplexity:.3f}")
+        report = msgspec.json.decode((path / artifact.REPORT).read_bytes(), type=Report)
+        return replace(row, result=found, sites=report.sites)
+
+    def original(self) -> Result:
+        """Its numbers; without them there is nothing to compare with."""
+        path = self.store.numbers("original", self._measurement)
+        return recall(path) or keep(path, alone(self.base, self.setting))
+
+    def artifact(self, recipe: Recipe) -> Path:
+        """Where the recipe's artifact belongs: the key is all its bytes depend on, but for the processor."""
+        calibration = self.request.calibration or (recipe.calibration.text,)
+        depends_on = {
+            "model": self.checkpoint.fingerprint,
+            "recipe": dump_recipe(recipe),
+            "calibration": texts.fingerprint(texts.documents(calibration)),
+            "versions": versions(),
+        }
+        return self.store.artifact(recipe.name, depends_on)
+
+    @cached_property
+    def _measurement(self) -> Mapping[str, object]:
+        """What the numbers depend on, beside what is measured."""
+        sample = self.setting.sample
+        return {
+            "model": self.checkpoint.fingerprint,
+            "text": sample.sha256,
+            "windows": len(sample.windows),
+            "seq_len": len(sample.windows[0]),
+            "threads": self.setting.threads,
+            "version": intaglio.__version__,
+        }
+
+    def _compress(self, given: str, path: Path) -> Report:
+        request = self.request
+
+        def show(event: Event) -> None:
+            self.setting.progress(f"compressing {Path(given).stem}", event.done, event.total)
+
+        return compress(
+            self.checkpoint,
+            given,
+            path,
+            calibration=request.calibration or None,
+            set=request.overrides,
+            resume=True,
+            threads=request.threads,
+            progress=show,
+        )
+
+    def _numbers(self, path: Path) -> Result:
+        """An artifact's numbers, measured unless they were kept."""
+        kept = self.store.numbers(path.name, self._measurement)
+        if found := recall(kept):
+            return found
+        coded = open_checkpoint(path)
+        seq_len = len(self.setting.sample.windows[0])
+        subject = Subject(str(path), coded, open_runtime(coded, None, self.setting.threads, seq_len))
+        return keep(kept, beside(subject, self.base, self.setting)[0])
+
+
+def _attempt(work: Callable[[], T]) -> T | str:
+    """What came of it, or why nothing did: one recipe must not end a night's run, whatever ails it."""
+    try:
+        return work()
+    except InterruptedRunError:
+        raise
+    except IntaglioError as error:
+        return str(error)
+    except Exception as error:
+        return f"unexpected {type(error).__name__}: {error}"
+
+
+def _judged(run: Run, original: Result, rows: list[Row], recipes: list[Recipe]) -> Comparison:
+    """What the numbers say beside each other."""
+    measured = {row.recipe: row.result for row in rows if row.result is not None}
+    budget = run.request.budget_bits
+    within = [name for name, found in measured.items() if budget is None or found.bits_per_weight <= budget]
+    judged = tuple(
+        row
+        if row.result is None
+        else replace(
+            row,
+            claims=judge(recipe.claims, row.result, measured, original),
+            dominated_by=dominated_by(row.recipe, measured),
+            over_budget=row.recipe not in within,
+        )
+        for row, recipe in zip(rows, recipes, strict=True)
+    )
+    texts_used = run.request.calibration or tuple(dict.fromkeys(r.calibration.text for r in recipes))
+    return Comparison(
+        model=run.request.model,
+        command=run.request.command,
+        original=original,
+        rows=judged,
+        budget_bits=budget,
+        best=min(within, key=lambda name: measured[name].perplexity, default=None),
+        calibration=", ".join(texts_used),
+        versions=versions(),
+    )

@@ -1,0 +1,59 @@
+"""What is kept between runs, so that one that was killed goes on where it was.
+
+    <recipe>-<key>/             the artifact; beside it, while it is made, <recipe>-<key>.partial/
+    <recipe>-<key>.<key>.json   its numbers on one text
+    original.<key>.json         the original's
+
+A key is the hash of everything the thing depends on; what no longer fits is not found, and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from intaglio.evaluation import Result
+from intaglio.models.durable import new_file
+
+DIGITS = 10  # of a key: some 10^12 values
+
+
+def key(**depends_on: object) -> str:
+    """A short hash of names and values."""
+    text = json.dumps(depends_on, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+class Store:
+    """One directory of artifacts and measurements."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def artifact(self, recipe: str, depends_on: Mapping[str, object]) -> Path:
+        """Where the artifact is or will be."""
+        return self.directory / f"{recipe}-{key(**depends_on)}"
+
+    def numbers(self, of: str, depends_on: Mapping[str, object]) -> Path:
+        """Where the numbers of an artifact, or of the original, are or will be."""
+        return self.directory / f"{of}.{key(**depends_on)}.json"
+
+
+def recall(path: Path) -> Result | None:
+    """Numbers that were kept; None where there are none, or none that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Result)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def keep(path: Path, result: Result) -> Result:
+    """The same numbers, on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as file:
+        file.write_bytes(msgspec.json.encode(result))
+    return result

@@ -1,0 +1,49 @@
+"""Claims beside measured numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from intaglio.comparison.claims import judge
+from intaglio.recipe import Claim
+
+
+class Numbers(NamedTuple):
+    bits_per_weight: float
+    perplexity: float
+
+
+FULL, RTN = Numbers(16, 10.0), Numbers(5, 14.4)
+
+
+def holds(claim: Claim, perplexity: float, others: dict[str, Numbers] | None = None) -> bool | None:
+    known = {"rtn": RTN} if others is None else others
+    (verdict,) = judge([claim], Numbers(5, perplexity), known, FULL)
+    return verdict.holds
+
+
+def test_better_than_needs_a_lower_value() -> None:
+    claim = Claim(metric="perplexity", better_than="rtn")
+    assert holds(claim, 14.3) is True
+    assert holds(claim, 14.4) is False
+    assert holds(Claim(metric="bits_per_weight", better_than="rtn"), 11) is False
+
+
+def test_closes_is_a_share_of_the_logarithm() -> None:
+    """12 halves the way from ln 14.4 to ln 10."""
+    claim = Claim(metric="perplexity", better_than="rtn", closes=0.5)
+    assert holds(claim, 11.99) is True
+    assert holds(claim, 12.1) is False
+    (verdict,) = judge([claim], Numbers(5, 11.99), {"rtn": RTN}, FULL)
+    assert verdict.claim == "closes 50% of the gap that rtn leaves: 50%"
+
+
+def test_within_is_relative_to_the_original() -> None:
+    claim = Claim(metric="perplexity", within=0.01)
+    assert holds(claim, 10.09) is True
+    assert holds(claim, 10.11) is False
+
+
+def test_without_the_other_nothing_is_said() -> None:
+    assert holds(Claim(metric="perplexity", better_than="rtn"), 11, {}) is None
+    assert holds(Claim(metric="perplexity", better_than="rtn", closes=0.5), 11, {}) is None

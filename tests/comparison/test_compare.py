@@ -1,0 +1,175 @@
+"""compare(): every recipe on the same terms, nothing done twice, a failure no end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from intaglio.cli import app as cli
+from intaglio.comparison import Request, compare
+from intaglio.errors import UsageError
+from intaglio.models import open_checkpoint
+from tests import tiny_llm
+
+SET = ("calibration.seq_len=48", "calibration.samples=4")
+BROKEN = """
+name: hopeless
+source: made up
+summary: is never near enough
+weights: [{terms: [{type: dense, format: {type: int, bits: 2, group_size: 32}}]}]
+limits: {kl: 1.0e-9}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llm.write_model(tmp_path_factory.mktemp("compare") / "tiny")
+
+
+def request(model: Path, directory: Path, *recipes: str, **changes: Any) -> Request:
+    settings = {"set": SET, "windows": 2, "seq_len": 48, "threads": 1, "directory": directory} | changes
+    return Request(model=str(model), recipes=recipes, **settings)
+
+
+@pytest.fixture(scope="module")
+def kept(model: Path) -> Path:
+    """Where two recipes were compared before."""
+    directory = model.with_name("kept")
+    compare(request(model, directory, "rtn-w4", "gptq-w3"))
+    return directory
+
+
+def said(asked: Request) -> list[str]:
+    lines: list[str] = []
+    compare(asked, say=lines.append)
+    return [line for line in lines if "perplexity" not in line]
+
+
+def test_rows_are_what_evaluate_says(model: Path, kept: Path) -> None:
+    found = compare(request(model, kept, "rtn-w4", "gptq-w3"))
+    assert [row.recipe for row in found.rows] == ["rtn-w4", "gptq-w3"]
+    for row in found.rows:
+        assert row.result is not None
+        artifact = open_checkpoint(_artifact(kept, row.recipe))
+        assert row.result.bytes == artifact.nbytes
+        assert row.result.kl_mean is not None
+        assert len(row.sites) == 14
+        assert row.result.text_sha256 == found.original.text_sha256
+    assert found.original.kl_mean is None
+    assert found.row("rtn-w4").baseline
+    assert not found.row("gptq-w3").baseline
+    assert found.best == min(found.measured, key=lambda name: found.measured[name].perplexity)
+
+
+def _artifact(kept: Path, recipe: str) -> Path:
+    (found,) = (path for path in kept.glob(f"{recipe}-*") if path.is_dir())
+    return found
+
+
+def test_what_was_done_is_not_done_again(model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("done twice")
+
+    for name in ("compress", "beside", "alone"):
+        monkeypatch.setattr(f"intaglio.comparison.run.{name}", never)
+    found = compare(request(model, kept, "rtn-w4", "gptq-w3", budget_bits=3.0))
+    assert set(found.measured) == {"rtn-w4", "gptq-w3"}
+    assert found.best is None
+    assert all(row.over_budget for row in found.rows)
+
+
+def test_another_text_is_measured_and_another_calibration_coded(
+    model: Path, kept: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "other.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 20)
+    asked = request(model, kept, "rtn-w4", text=str(text))
+    assert said(asked) == [f"rtn-w4: found in {_artifact(kept, 'rtn-w4')}"]
+    assert compare(asked).original.text == "other.txt"
+    (line,) = said(request(model, kept, "gptq-w3", calibration=(str(text),)))
+    assert "bits per weight in" in line
+
+
+def test_a_recipe_that_fails_is_a_row_and_the_others_go_on(model: Path, kept: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hopeless.yaml"
+    path.write_text(BROKEN)
+    found = compare(request(model, kept, str(path), "rtn-w4"))
+    failure = found.row("hopeless").failure
+    assert failure is not None
+    assert "above the recipe's limit" in failure
+    assert list(found.measured) == ["rtn-w4"]
+
+
+def test_a_mistake_in_ours_is_a_row_too(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intaglio.comparison.run.compress", lambda *args, **options: 1 / 0)
+    found = compare(request(model, tmp_path, "rtn-w4"))
+    assert found.row("rtn-w4").failure == "unexpected ZeroDivisionError: division by zero"
+
+
+def test_requests_that_make_no_sense(model: Path, kept: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean rtn-w4"):
+        compare(request(model, kept, "rtn-w44"))
+    with pytest.raises(UsageError, match="nothing to compare"):
+        compare(request(model, kept))
+    with pytest.raises(UsageError, match="positions"):
+        compare(request(model, kept, "rtn-w4", seq_len=5000))
+
+
+def test_all_are_all_that_are_shipped() -> None:
+    recipes = Request(model="m", recipes=("all",)).loaded()
+    assert {"rtn-w4", "qserve"} <= set(recipes)
+
+
+def arguments(model: Path, directory: Path) -> list[str]:
+    changes = [part for change in SET for part in ("--set", change)]
+    shared = ["--windows", "2", "--seq-len", "48", "--threads", "1", "-d", str(directory), *changes]
+    return ["compare", str(model), "--recipes", "rtn-w4,gptq-w3", *shared]
+
+
+def test_a_killed_comparison_goes_on(model: Path, kept: Path, tmp_path: Path) -> None:
+    """Killed when the first recipe is done: it is found, and the numbers are those of an undisturbed run."""
+    directory = tmp_path / "killed"
+    command = [sys.executable, "-m", "intaglio", *arguments(model, directory)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGKILL)
+    lines = said(request(model, directory, "rtn-w4", "gptq-w3"))
+    assert lines[0].startswith("rtn-w4: found in")
+    again, whole = (compare(request(model, place, "rtn-w4", "gptq-w3")) for place in (directory, kept))
+    for name, found in whole.measured.items():
+        assert again.measured[name].perplexity == found.perplexity
+        assert again.measured[name].bytes == found.bytes
+
+
+def test_the_verb_prints_a_table_or_json_and_writes_the_page(model: Path, kept: Path, tmp_path: Path) -> None:
+    shown = CliRunner().invoke(cli.app, arguments(model, kept))
+    assert shown.exit_code == 0, shown.output
+    assert "gptq-w3" in shown.stdout
+    assert f"page: {kept / 'report.html'}" in shown.stderr
+    assert "<figure" in (kept / "report.html").read_text()
+    page = tmp_path / "page.html"
+    printed = CliRunner().invoke(cli.app, [*arguments(model, kept), "--json", "--quiet", "--html", str(page)])
+    record = json.loads(printed.stdout)
+    assert [row["recipe"] for row in record["rows"]] == ["rtn-w4", "gptq-w3"]
+    assert record["rows"][0]["commands"][0].startswith("intaglio compress ")
+    assert printed.stderr == ""
+    assert page.exists()
+
+
+def test_the_commands_make_the_same_artifact(model: Path, kept: Path, tmp_path: Path) -> None:
+    row = compare(request(model, kept, "gptq-w3")).row("gptq-w3")
+    command = row.commands[0].split()[1:]
+    place = command.index("--output") + 1
+    made, command[place] = Path(command[place]), str(tmp_path / "again")
+    done = CliRunner().invoke(cli.app, [*command, "--quiet"])
+    assert done.exit_code == 0, done.output
+    weights = "model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (made / weights).read_bytes()
