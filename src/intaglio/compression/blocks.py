@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from intaglio.attention import Codec
@@ -37,8 +38,14 @@ class Coding:
 
     @property
     def observes(self) -> bool:
-        """Whether anything depends on the calibration text."""
+        """Whether anything depends on what blocks read of the calibration text."""
         return bool(self.transforms) or any(needs_metric(rule) for rule in self.rules.values())
+
+    @property
+    def weighed(self) -> frozenset[str]:
+        """The matrices in layers whose errors are weighed by the Fisher information of the loss."""
+        inside = (name for name in self.rules if name.startswith("model.layers."))
+        return frozenset(name for name in inside if self.rules[name].metric == "fisher")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
+    if rule.metric != "activations":
+        return False
     if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True
     return not all(isinstance(term, Dense) for term in rule.terms)
@@ -65,18 +74,32 @@ def transformed(coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor
 
 
 def code(
-    coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor], sources: Mapping[str, Coded]
+    coding: Coding,
+    layer: int,
+    w: Weights,
+    batches: Sequence[Tensor],
+    sources: Mapping[str, Coded],
+    fisher: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Block:
-    """Every matrix by its rule, under the metric of what it reads; one without a rule keeps its format."""
+    """Every matrix by its rule, under the metric it asks for; one without a rule keeps its format.
+
+    `fisher`: the Fisher information of the matrices that ask for it, by full names.
+    """
     names = {role: roles.site(layer, role) for role in roles.LINEARS}
     rules = {role: coding.rules.get(name) or untouched(coding, sources[name]) for role, name in names.items()}
     needed = [p for p, members in roles.INPUTS.items() if any(needs_metric(rules[role]) for role in members)]
     observation = Observation(coding.spec, layer, w, batches)
     linears = {}
     for point, members in roles.INPUTS.items():
-        metric = Metric(observation.hessian(point) if point in needed else None)
+        reads = Metric(observation.hessian(point) if point in needed else None)
         for role in members:
-            linears[names[role]] = solve(rules[role], w, roles.LINEARS[role], metric, names[role])
+            name, rule = names[role], rules[role]
+            metrics = {
+                "activations": reads,
+                "fisher": Metric(elements=fisher.get(name)),
+                "identity": Metric(),
+            }
+            linears[name] = solve(rule, w, roles.LINEARS[role], metrics[rule.metric], name)
     return Block(linears, norms(layer, w))
 
 

@@ -80,7 +80,7 @@ class Line:
         return zeroth, first, second
 
     def spread(self, draws: Tensor) -> Tensor:
-        """k-means++: each center drawn by weight times the squared distance to those before it; rising."""
+        """k-means++: centers drawn by weight times the squared distance to those before; rising."""
         centers = torch.empty_like(draws)
         cost, distance = self.weights, torch.full_like(self.values, torch.inf)
         for k in range(draws.shape[1]):
@@ -118,7 +118,7 @@ class Line:
         )
 
     def _reseeded(self, centers: Tensor, empty: Tensor) -> Tensor:
-        """The m-th empty center of a row at the point with the m-th largest error, where there is any error."""
+        """The m-th empty center of a row at the point with the m-th largest error, where there is any."""
         rows = empty.any(1).nonzero().flatten()
         values, own = self.values[rows], centers[rows].sort(1).values
         error = self.weights[rows] * (values - own.gather(1, nearest(values, own))).square()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class KMeans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="kmeans"):
     """Weighted k-means of each row for a codebook; of other terms see `natural`.
 
-    Outliers followed by a codebook are found together: `sensitive` of all elements because they weigh most, the
-    rest of the outliers' share by size. They weigh nothing in the k-means, and what is stored of them is what
-    their entry of the table misses, so that the sum is exact but for float16.
+    Outliers followed by a codebook are found together: `sensitive` of all elements because they weigh most,
+    the rest of the outliers' share by size. They weigh nothing in the k-means, and what is stored of them is
+    what their entry of the table misses, so that the sum is exact but for float16.
     """
 
     iterations: Annotated[int, msgspec.Meta(ge=1, le=1000)] = ITERATIONS
