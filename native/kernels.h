@@ -21,6 +21,7 @@ enum Kind : int32_t {
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
   // structures, made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
+  kLookup = 10,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -103,6 +103,10 @@ void check_pieces(const Pieces& p) {
       require(p.length[1] == p.length[2], "a column is needed for each value");
       check_offsets(p, 0, p.length[1]);
       return check_indices(p, 1, p.cols);
+    case kLookup:
+      require(p.group >= 2 && p.group <= 4, "lookup takes codes of 2 to 4 bits, got " + std::to_string(p.group));
+      require(p.length[0] == p.rows * div_up(int64_t(p.cols) * p.group, 8), "codes must be a dense bit stream a row");
+      return require(p.length[1] == int64_t(p.rows) << p.group, "a table of 2^bits entries is needed for each row");
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

@@ -74,6 +74,18 @@ inline VF gather(const float* p, VI i) {
   for (int k = 0; k < L; ++k) x[k] = p[n[k]];
   return loadf(x);
 }
+template <int N>
+struct Entries {  // a table of N = 4, 8 or 16 float16
+  float of[N];
+};
+template <int N>
+inline Entries<N> load_entries(const uint16_t* half) {
+  Entries<N> e;
+  for (int i = 0; i < N; i += L) storef(e.of + i, load_half(half + i));
+  return e;
+}
+template <int N>
+inline VF pick(const Entries<N>& table, VI i) { return gather(table.of, vandq_s32(i, seti(N - 1))); }
 inline VI addi(VI a, VI b) { return vaddq_s32(a, b); }
 inline VI subi(VI a, VI b) { return vsubq_s32(a, b); }
 inline VI muli(VI a, VI b) { return vmulq_s32(a, b); }

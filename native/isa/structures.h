@@ -1,18 +1,21 @@
 // The structures: which file knows which kind.
 #pragma once
 #include "csr.h"
+#include "lookup.h"
 
 namespace intaglio {
 namespace {
 
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
+    case kLookup: return lay_lookup(from, to);
     default: return lay_csr(from, to);
   }
 }
 
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
+    case kLookup: return lookup_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

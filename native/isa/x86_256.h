@@ -66,6 +66,25 @@ inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold s
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(a, a));
 }
 inline VI load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+// A table of N = 4, 8 or 16 float16 (16 or 32 bytes are read), repeated until it fills the lanes: whatever lies above a code's
+// own bits then does no harm.
+template <int N>
+struct Entries {
+  VF low, high;
+};
+template <int N>
+inline Entries<N> load_entries(const uint16_t* half) {
+  const VF low = load_half(half);
+  if constexpr (N == 4) return {_mm256_permute2f128_ps(low, low, 0), low};
+  else if constexpr (N == 8) return {low, low};
+  else return {low, load_half(half + L)};
+}
+template <int N>
+inline VF pick(const Entries<N>& table, VI i) {
+  const VF low = _mm256_permutevar8x32_ps(table.low, i);  // by the low 3 bits
+  if constexpr (N <= L) return low;
+  else return _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(table.high, i), as_float(shl<28>(i)));
+}
 inline VI low_nibbles(VI v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
 inline VI high_nibbles(VI v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
 inline VI spread4(const int8_t* p) {  // the same 4 bytes in every lane

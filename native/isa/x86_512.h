@@ -130,5 +130,19 @@ inline void store_half(uint16_t* p, VF v) {
 inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
 #endif
 
+// A table of N = 4, 8 or 16 float16 (32 bytes are read), repeated until it fills the lanes: whatever lies above a code's own
+// bits then does no harm.
+template <int N>
+struct Entries {
+  VF all;
+};
+template <int N>
+inline VF pick(const Entries<N>& table, VI i) { return _mm512_permutexvar_ps(i, table.all); }
+template <int N>
+inline Entries<N> load_entries(const uint16_t* half) {
+  static constexpr int32_t kLane[L] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return {_mm512_permutexvar_ps(andi(loadi(kLane), seti(N - 1)), load_half(half))};
+}
+
 }  // namespace
 }  // namespace intaglio

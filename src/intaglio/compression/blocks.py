@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from intaglio.attention import Codec
@@ -38,8 +39,14 @@ class Coding:
 
     @property
     def observes(self) -> bool:
-        """Whether anything depends on the calibration text."""
+        """Whether anything depends on what blocks read of the calibration text."""
         return bool(self.transforms) or any(needs_metric(rule) for rule in self.rules.values())
+
+    @property
+    def weighed(self) -> frozenset[str]:
+        """The matrices in layers whose errors are weighed by the Fisher information of the loss."""
+        inside = (name for name in self.rules if name.startswith("model.layers."))
+        return frozenset(name for name in inside if self.rules[name].metric == "fisher")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
+    if rule.metric != "activations":
+        return False
     if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True
     return not all(isinstance(term, Dense) for term in rule.terms)
@@ -72,16 +81,27 @@ def code(
     batches: Sequence[Tensor],
     sources: Mapping[str, Coded],
     crew: Workers,
+    fisher: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Block:
-    """Every matrix by its rule, under the metric of what it reads; one without a rule keeps its format."""
+    """Every matrix by its rule, under the metric it asks for; one without a rule keeps its format.
+
+    `fisher`: the Fisher information of the matrices that ask for it, by full names.
+    """
     names = {role: roles.site(layer, role) for role in roles.LINEARS}
     rules = {role: coding.rules.get(name) or untouched(coding, sources[name]) for role, name in names.items()}
     needed = [p for p, members in roles.INPUTS.items() if any(needs_metric(rules[role]) for role in members)]
     observation = Observation(coding.spec, layer, w, batches)
     tasks = []
     for point, members in roles.INPUTS.items():
-        metric = Metric(observation.hessian(point) if point in needed else None)
-        tasks += [task(rules[role], w, roles.LINEARS[role], metric, names[role]) for role in members]
+        reads = Metric(observation.hessian(point) if point in needed else None)
+        for role in members:
+            name, rule = names[role], rules[role]
+            metrics = {
+                "activations": reads,
+                "fisher": Metric(elements=fisher.get(name)),
+                "identity": Metric(),
+            }
+            tasks.append(task(rule, w, roles.LINEARS[role], metrics[rule.metric], name))
     coded = crew.solve(tasks)
     return Block({task.name: one for task, one in zip(tasks, coded, strict=True)}, norms(layer, w))
 

@@ -3,6 +3,7 @@
     journal.json                the fingerprint of the run: what must be the same for its blocks to be used
     block-00007.safetensors     a finished block; it appears whole, and is the commit of that block
     activations-00007/          the inputs of the next block, written before; only the newest is kept
+    fisher/                     the Fisher information of the weights, where a rule asks for it
 
 Each appears under its name when it is whole and on disk, so that a kill at any moment leaves a block or
 nothing of it; what else is there (hidden names) is what the kill interrupted.
@@ -74,6 +75,11 @@ class Journal:
         """The inputs of block `index`."""
         return self.path / f"activations-{index:05d}"
 
+    @property
+    def fisher(self) -> Path:
+        """What errors of each weight cost, measured before the first block is coded."""
+        return self.path / "fisher"
+
     def forget(self, index: int) -> None:
         """Block `index` is finished: what it read is not needed again."""
         shutil.rmtree(self.activations(index), ignore_errors=True)
@@ -98,9 +104,9 @@ class Journal:
 
     def _sweep(self) -> None:
         """Remove what a kill left behind."""
-        needed = self.activations(self.finished())
+        needed = (self.activations(self.finished()), self.fisher)
         for path in self.path.iterdir():
-            if path.is_dir() and path != needed:
+            if path.is_dir() and path not in needed:
                 shutil.rmtree(path)
             elif path.name.startswith("."):
                 path.unlink()

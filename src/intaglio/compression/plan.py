@@ -30,6 +30,11 @@ def make(checkpoint: Checkpoint, recipe: Recipe) -> Plan:
         raise UsageError(f"recipe {recipe.name} codes no matrix of {checkpoint.name}: no rule has terms")
     reports = tuple(_examined(transform, checkpoint) for transform in recipe.transforms)
     applied = tuple(t for t, report in zip(recipe.transforms, reports, strict=True) if report.applied)
+    if applied and any(rule.metric == "fisher" for rule in rules.values()):
+        raise UsageError(
+            f"recipe {recipe.name}: metric fisher is of the weights as they came, "
+            f"and {applied[0].__struct_config__.tag} changes them: use one without the other"
+        )
     rest = Floating(recipe.rest) if recipe.rest else None
     coding = Coding(checkpoint.spec, applied, rules, recipe.cache, recipe.propagate == "quantized", rest)
     return Plan(checkpoint, recipe, coding, reports)

@@ -20,7 +20,8 @@ class TransformReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """One coded matrix. `error`: of its output on the calibration text, as a share of the output's power
-    (of the weights, where nothing was observed). `notes`: what the solver measured.
+    (of the weights, where nothing was observed; of the weights, each times its
+    Fisher information, where that is the metric). `notes`: what the solver measured.
     """
 
     name: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from intaglio.compression import activations, blocks, outer, plan
+from intaglio.compression import activations, blocks, fisher, outer, plan
 from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.calibration import Text, Windows, draw
@@ -125,11 +125,22 @@ class Run:
     def code(self, finished: int, crew: Workers) -> None:
         """Every block that is not finished yet."""
         self.say(finished, f"continuing after {finished} finished blocks" if finished else self._begin())
+        self._weigh(finished)
         inputs = self._inputs(finished)
         for layer in range(finished, self.plan.coding.spec.num_layers):
             started = time.monotonic()
             block, inputs = self._block(layer, inputs, crew)
             self.say(layer + 1, f"layer {layer}: {blocks.errors(block)}, {time.monotonic() - started:.1f} s")
+
+    def _weigh(self, finished: int) -> None:
+        """What errors of each weight cost, where a rule asks for it."""
+        if not self.plan.coding.weighed or finished == self.plan.coding.spec.num_layers:
+            return
+        assert self.windows
+        self.say(finished, "the way back through the model, for the Fisher information of its weights")
+        fisher.measure(
+            self.plan.checkpoint, self.windows.tokens, self.plan.coding.weighed, self.journal.fisher
+        )
 
     def _begin(self) -> str:
         """What is about to happen."""
@@ -143,7 +154,8 @@ class Run:
         """One block, coded and in the journal, and what the next one reads."""
         coding, checkpoint = self.plan.coding, self.plan.checkpoint
         w = blocks.transformed(coding, layer, transformer.layer_weights(checkpoint, layer), inputs)
-        block = blocks.code(coding, layer, w, inputs, checkpoint.linears, crew)
+        costs = fisher.read(self.journal.fisher, layer)
+        block = blocks.code(coding, layer, w, inputs, checkpoint.linears, crew, costs)
         following = self._store(layer + 1, blocks.advanced(coding, layer, w, block, inputs))
         write_block(self.journal.block(layer), block)
         self.journal.forget(layer)
@@ -152,9 +164,9 @@ class Run:
     def _inputs(self, layer: int) -> Sequence[Tensor]:
         """What block `layer` reads."""
         stored = self.journal.activations(layer)
-        if stored.exists() or layer or not self.windows:
-            return Activations(stored)
         coding = self.plan.coding
+        if stored.exists() or layer or not self.windows or not coding.observes:
+            return Activations(stored)
         w = outer.transformed(coding, transformer.outer_weights(self.plan.checkpoint))
         tokens, size = torch.from_numpy(self.windows.tokens), max(1, BATCH // self.windows.tokens.shape[1])
         batches = (tokens[start : start + size] for start in range(0, len(tokens), size))
@@ -162,14 +174,14 @@ class Run:
 
     def _store(self, layer: int, batches: Iterator[Tensor]) -> Sequence[Tensor]:
         """Keep what block `layer` reads, if anything reads it."""
-        if not self.windows or layer == self.plan.coding.spec.num_layers:
+        if not self.windows or not self.plan.coding.observes or layer == self.plan.coding.spec.num_layers:
             return ()
         return activations.store(self.journal.activations(layer), batches)
 
 
 def _windows(made: Plan, text: Text | None) -> Windows | None:
     """The windows to observe, if the plan observes anything."""
-    if not made.coding.observes:
+    if not (made.coding.observes or made.coding.weighed):
         return None
     settings = made.recipe.calibration
     return draw(made.checkpoint, text or settings.text, settings)

@@ -6,6 +6,7 @@ that its codes are the same, bit for bit, wherever that is. A worker that dies l
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -127,10 +128,10 @@ class Cluster:
 
     def solve(self, tasks: Sequence[Task]) -> list[Coded]:
         """Their results in the order of the tasks; those of a worker that died are done again."""
-        inputs = {id(task.metric): task.metric.h for task in tasks}  # q, k and v read the same
-        shared = {key: ray.put(None if h is None else to_numpy(h)) for key, h in inputs.items()}
+        metrics = {id(task.metric): task.metric for task in tasks}  # q, k and v have the same
+        shared = {key: ray.put(_arrays(metric)) for key, metric in metrics.items()}
         calls = [
-            self._solve.remote(_packed(task)._replace(h=None), shared[id(task.metric)], self._threads)
+            self._solve.remote(_packed(task)._replace(metric=()), shared[id(task.metric)], self._threads)
             for task in tasks
         ]
         try:
@@ -168,24 +169,29 @@ class _Packed(NamedTuple):
     rule: Rule
     w: Array
     bias: Array | None
-    h: Array | None
+    metric: tuple[Array | None, ...]
     name: str
 
 
 def _packed(task: Task) -> _Packed:
-    bias, h = (None if t is None else to_numpy(t) for t in (task.bias, task.metric.h))
-    return _Packed(task.rule, to_numpy(task.w), bias, h, task.name)
+    bias = None if task.bias is None else to_numpy(task.bias)
+    return _Packed(task.rule, to_numpy(task.w), bias, _arrays(task.metric), task.name)
+
+
+def _arrays(metric: Metric) -> tuple[Array | None, ...]:
+    fields = (getattr(metric, field.name) for field in dataclasses.fields(metric))
+    return tuple(None if value is None else to_numpy(value) for value in fields)
 
 
 def _solve_packed(task: _Packed) -> Coded:
-    bias, h = (None if a is None else to_torch(a) for a in (task.bias, task.h))
+    bias, *metric = (None if a is None else to_torch(a) for a in (task.bias, *task.metric))
     with torch.no_grad():
-        return solve(Task(task.rule, to_torch(task.w), bias, Metric(h), task.name))
+        return solve(Task(task.rule, to_torch(task.w), bias, Metric(*metric), task.name))
 
 
-def _solve_on(task: _Packed, h: Array | None, threads: int) -> Coded:
+def _solve_on(task: _Packed, metric: tuple[Array | None, ...], threads: int) -> Coded:
     torch.set_num_threads(threads)
-    return _solve_packed(task._replace(h=h))
+    return _solve_packed(task._replace(metric=metric))
 
 
 def _begin(threads: int) -> None:

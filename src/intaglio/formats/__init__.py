@@ -8,11 +8,12 @@ from __future__ import annotations
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
+from intaglio.formats.lookup import Lookup
 from intaglio.formats.twolevel import TwoLevel
 
-# of every element, one code | of what is left of a matrix when most of it is left out
+# of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating
-Structure = Csr
+Structure = Csr | Lookup
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "TwoLevel"]

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import Csr, Floating, Format, Integer, Layout, Lookup, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, LOOKUP = range(11)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -161,6 +161,7 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
+    Candidate("lookup", LOOKUP, _only(Lookup)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -188,8 +189,9 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
-        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+        (arrays,) = (list(map(np.ravel, m.state.values())) for m in operands)
+        told = first.layout.bits if isinstance(first.layout, Lookup) else 0
+        return _native.structured(choice.kind, *first.shape, told, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 

@@ -23,7 +23,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head), `linear` for the seven of every layer, or
     `re:` and a pattern that must cover a site's whole name. `layers`: "0-3,29"; None means all.
-    No terms: the matrix is left as it is.
+    No terms: the matrix is left as it is. `metric`: what says which errors cost: what the matrix reads
+    (`activations`), the model's loss by its diagonal Fisher information (`fisher`), or nothing (`identity`).
     """
 
     match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (
@@ -32,6 +33,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     layers: Layers | None = None
     terms: tuple[Term, ...] = ()
     solver: Solver = Greedy()
+    metric: Literal["activations", "fisher", "identity"] = "activations"
     clip: Clip | None = None
     activation: Integer | None = None  # what the input is quantized to at run time
 

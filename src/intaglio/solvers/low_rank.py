@@ -38,9 +38,10 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
 
 def _factor(metric: Metric, cols: int) -> Tensor:
     """C (in, in) float64, lower triangular, of the metric H = C C^T."""
-    if metric.h is None:
+    h = metric.h if metric.elements is None else metric.diagonal(cols)  # no closed form weighs each element
+    if h is None:
         return torch.eye(cols, dtype=torch.float64)
-    h = metric.h.double()
+    h = h.double()
     if h.ndim == 1:
         h = torch.diag(h)
     mean = float(h.diagonal().mean())

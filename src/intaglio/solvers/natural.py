@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from intaglio.solvers.clip import Clip
+from intaglio.solvers.codebook import best_table
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
-from intaglio.terms import Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import Codebook, Dense, LowRank, Metric, Outliers, Term
 from intaglio.types import State
 
 if TYPE_CHECKING:
@@ -36,3 +37,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return largest(w, term, metric)
         case LowRank():
             return best_rank(w, term, metric)
+        case Codebook():
+            return best_table(w, term, metric)

@@ -23,6 +23,26 @@ def largest(w: Tensor, term: Outliers, metric: Metric) -> Found:
     costs = metric.weigh(w.square()).flatten()
     count = max(1, round(term.share * w.numel()))
     kept = torch.zeros_like(w).flatten()
-    chosen = torch.sort(costs, descending=True, stable=True).indices[:count]
+    chosen = _first(costs, count)
     kept[chosen] = w.flatten()[chosen]
     return Found(Csr().store(to_numpy(kept.reshape(w.shape))), {"outliers": count / w.numel()})
+
+
+def sensitive_and_large(w: Tensor, share: float, sensitive: float, metric: Metric) -> Tensor:
+    """Of W's elements (out, in) the `sensitive` share that weigh most, and for the rest of `share` the largest.
+
+    bool (out, in). SqueezeLLM's bound on the size, k interquartile ranges outside the quartiles, is tuned for
+    the share: in one matrix that is a choice of the largest. Its k holds for all matrices of a model, this
+    share for each.
+    """
+    total = max(1, round(share * w.numel()))
+    taken = torch.zeros(w.numel(), dtype=torch.bool)
+    taken[_first(metric.weigh(torch.ones_like(w)).flatten(), min(total, round(sensitive * w.numel())))] = True
+    size = w.abs().flatten().masked_fill(taken, -1)
+    taken[_first(size, total - int(taken.sum()))] = True
+    return taken.reshape(w.shape)
+
+
+def _first(values: Tensor, count: int) -> Tensor:
+    """Where the `count` greatest are; ties go to the first."""
+    return torch.sort(values, descending=True, stable=True).indices[:count]

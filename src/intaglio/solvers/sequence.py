@@ -54,6 +54,8 @@ def _check(w: Tensor, terms: Sequence[Term], metric: Metric, name: str) -> None:
         )
     if bad := int((~w.isfinite()).sum()):
         raise IntaglioError(f"{name}: {bad} of {w.numel()} weights are NaN or infinite")
+    if metric.elements is not None:
+        _check_elements(w, metric.elements, name)
     h = metric.h
     if h is None:
         return
@@ -61,3 +63,14 @@ def _check(w: Tensor, terms: Sequence[Term], metric: Metric, name: str) -> None:
         raise IntaglioError(f"{name}: statistics of shape {tuple(h.shape)} for {w.shape[1]} inputs")
     if bad := int((~h.isfinite()).sum()):
         raise IntaglioError(f"{name}: {bad} of {h.numel()} input statistics (Hessian) are NaN or infinite")
+
+
+def _check_elements(w: Tensor, elements: Tensor, name: str) -> None:
+    if elements.shape != w.shape:
+        raise IntaglioError(
+            f"{name}: elements' weights of shape {tuple(elements.shape)} for {tuple(w.shape)}"
+        )
+    if bad := int((~(elements.isfinite() & (elements >= 0))).sum()):
+        raise IntaglioError(
+            f"{name}: {bad} of {elements.numel()} elements' weights are NaN, infinite or negative"
+        )

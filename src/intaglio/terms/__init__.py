@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intaglio.errors import IntaglioError
+from intaglio.terms.codebook import Codebook
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
 from intaglio.terms.factor import Factor
@@ -17,9 +18,10 @@ from intaglio.terms.outliers import Outliers
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank
+Term = Dense | Outliers | LowRank | Codebook
 
 __all__ = [
+    "Codebook",
     "Coded",
     "Dense",
     "Factor",
