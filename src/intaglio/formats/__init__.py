@@ -8,11 +8,12 @@ from __future__ import annotations
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
+from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
-# of every element, one code | of what is left of a matrix when most of it is left out
+# of every element, one code | anything else
 Format = Integer | TwoLevel | Floating
-Structure = Csr
+Structure = Csr | Trits
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "Trits", "TwoLevel"]

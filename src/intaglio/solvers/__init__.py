@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from intaglio.solvers.alternate import Alternate
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.greedy import Greedy
+from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.obs import Obs
+from intaglio.solvers.ptqtp import Ptqtp
 
-Solver = Greedy | Obs
+Solver = Greedy | Obs | Ptqtp | Hqq | Alternate
 
-__all__ = ["Clip", "Greedy", "Obs", "Solver"]
+__all__ = ["Alternate", "Clip", "Greedy", "Hqq", "Obs", "Ptqtp", "Solver"]

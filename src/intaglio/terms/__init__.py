@@ -13,11 +13,12 @@ from intaglio.terms.factor import Factor
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.trit_planes import TritPlanes
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank
+Term = Dense | Outliers | LowRank | TritPlanes
 
 __all__ = [
     "Coded",
@@ -27,6 +28,7 @@ __all__ = [
     "Metric",
     "Outliers",
     "Term",
+    "TritPlanes",
     "decode",
     "nbits",
     "validate",
