@@ -16,7 +16,7 @@ from intaglio.models.observe import Observation
 from intaglio.models.reference import by_point, rounding
 from intaglio.models.spec import ModelSpec
 from intaglio.recipe import Rule
-from intaglio.solvers import Greedy
+from intaglio.solvers import Alternate, Greedy, Hqq, Ptqtp
 from intaglio.terms import Coded, Dense, Metric, decode
 from intaglio.transforms import Transform
 from intaglio.types import Array
@@ -59,7 +59,9 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
-    if rule.metric != "activations":
+    if rule.metric != "activations" or isinstance(rule.solver, Hqq | Alternate):
+        return False
+    if isinstance(rule.solver, Ptqtp) and not rule.solver.weighted:
         return False
     if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True

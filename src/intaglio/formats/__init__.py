@@ -9,11 +9,12 @@ from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
 from intaglio.formats.lookup import Lookup
+from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating
-Structure = Csr | Lookup
+Structure = Csr | Lookup | Trits
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "TwoLevel"]
+__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]

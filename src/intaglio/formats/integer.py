@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -28,13 +28,19 @@ GroupSize = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
     """w = (codes - zero) * scale, codes unsigned; `symmetric`: zero is 2^(bits-1), not stored; code 0 unused.
 
-    codes packed | zero uint8 (out, groups) | scale float16 (out, groups), or float32 (out, 1) without groups
-    bits/weight = bits + (16 + 8) / group_size, or bits + (32 + 8) / in; without the 8 when symmetric
+    codes packed | zero uint8 or float16 (out, groups) | scale float16 (out, groups), or float32 (out, 1) without groups
+    bits/weight = bits + (16 + 8) / group_size, or bits + (32 + 8) / in; without the 8 when symmetric, 16 for a float16
+    zero: a point between codes, so that a solver (HQQ) can move it; 0 itself is then no longer exact.
     """
 
     bits: Annotated[int, msgspec.Meta(ge=2, le=8)] = 4
     symmetric: bool = False
     group_size: GroupSize | None = None
+    zero: Literal["uint8", "float16"] = "uint8"
+
+    def __post_init__(self) -> None:
+        if self.symmetric and self.zero != "uint8":
+            raise ValueError("a symmetric format stores no zero: leave out `zero: float16`, or `symmetric`")
 
     @property
     def highest(self) -> int:
@@ -53,8 +59,13 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         if self.symmetric:
             return {"scale": self._stored(torch.maximum(-lo, hi) / (self.highest // 2))}
         scale = self._stored((hi - lo) / self.highest)  # rounded as stored before anything is encoded with it
-        zero = (-lo / scale.float()).round().clamp(0, self.highest)
-        return {"scale": scale, "zero": zero.to(torch.uint8)}
+        return {"scale": scale, "zero": self.stored_zero(-lo / scale.float())}
+
+    def stored_zero(self, zero: Tensor) -> Tensor:
+        """Zero points as they are stored."""
+        if self.zero == "float16":
+            return zero.half()
+        return zero.round().clamp(0, self.highest).to(torch.uint8)
 
     def grid(self, tables: dict[str, Tensor]) -> Grid:
         """The grid that the tables describe."""
@@ -89,7 +100,7 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         stored = {"codes": Stored(np.dtype(np.uint8), (rows, packed_width(cols, self.bits)))}
         stored["scale"] = Stored(scale, tables)
         if not self.symmetric:
-            stored["zero"] = Stored(np.dtype(np.uint8), tables)
+            stored["zero"] = Stored(np.dtype(self.zero), tables)
         return stored
 
     def nbits(self, shape: tuple[int, int]) -> int:
@@ -100,9 +111,11 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         """What is wrong with the values of arrays whose types and shapes are right, or None."""
         if not (np.isfinite(state["scale"]).all() and (state["scale"] >= 0).all()):
             return "scale has negative or non-finite values"
-        if not self.symmetric and int(state["zero"].max()) > self.highest:
-            return f"zero has values above {self.highest}"
-        return None
+        if self.symmetric:
+            return None
+        if self.zero == "float16":
+            return None if np.isfinite(state["zero"]).all() else "zero has non-finite values"
+        return f"zero has values above {self.highest}" if int(state["zero"].max()) > self.highest else None
 
     def _stored(self, scale: Tensor) -> Tensor:
         """Rounded to the stored type: never 0 (the codes divide by it) and never infinite."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from intaglio.solvers.alternate import Alternate
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.greedy import Greedy
+from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.kmeans import KMeans
 from intaglio.solvers.obs import Obs
+from intaglio.solvers.ptqtp import Ptqtp
 
-Solver = Greedy | Obs | KMeans
+Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate
 
-__all__ = ["Clip", "Greedy", "KMeans", "Obs", "Solver"]
+__all__ = ["Alternate", "Clip", "Greedy", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver"]

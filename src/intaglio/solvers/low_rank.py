@@ -27,13 +27,18 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
     """
     factor = _factor(metric, w.shape[1])
     u, s, v = torch.linalg.svd(w.double() @ factor, full_matrices=False)
-    right, left = term.factors((w.shape[0], w.shape[1]))
-    rank = left.shape[1]
+    rank = min(term.rank, *w.shape)
     roots = s[:rank].sqrt()
     reads = torch.linalg.solve_triangular(factor, roots[:, None] * v[:rank], upper=False, left=False)
-    state = right.rename(nearest(reads.float(), term.format, Metric(), None).state)
-    writes = nearest((u[:, :rank] * roots).float(), term.format, Metric(), None).state
-    return Found({**state, **left.rename(writes)}, {"rank": rank})
+    return rounded((u[:, :rank] * roots).float(), reads.float(), term)
+
+
+def rounded(left: Tensor, right: Tensor, term: LowRank) -> Found:
+    """left (out, rank) right (rank, in), each to the term's format."""
+    reads, writes = term.factors((len(left), right.shape[1]))
+    state = reads.rename(nearest(right, term.format, Metric(), None).state)
+    state |= writes.rename(nearest(left, term.format, Metric(), None).state)
+    return Found(state, {"rank": len(right)})
 
 
 def _factor(metric: Metric, cols: int) -> Tensor:

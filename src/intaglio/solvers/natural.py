@@ -10,7 +10,8 @@ from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
-from intaglio.terms import Codebook, Dense, LowRank, Metric, Outliers, Term
+from intaglio.solvers.trits import trit_planes
+from intaglio.terms import Codebook, Dense, LowRank, Metric, Outliers, Term, TritPlanes
 from intaglio.types import State
 
 if TYPE_CHECKING:
@@ -39,3 +40,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return best_rank(w, term, metric)
         case Codebook():
             return best_table(w, term, metric)
+        case TritPlanes():
+            return trit_planes(w, term, metric)

@@ -122,8 +122,10 @@ class _Walk:
 
     def _round(self, column: Tensor, group: int) -> tuple[Tensor, Tensor]:
         """Codes and values of the grid points nearest to one column, (out,) each."""
-        step, zero = self.step[group], self.zero[group]
-        codes = (column / step).round_().add_(zero).clamp_(self.low[group], self.high[group])
+        step, zero, whole = self.step[group], self.zero[group], self.whole[group]
+        codes = (
+            (column / step).add_(zero - whole).round_().add_(whole).clamp_(self.low[group], self.high[group])
+        )
         return codes, (codes - zero).mul_(step)
 
     def _refit(self, group: int, w: Tensor) -> None:
@@ -138,6 +140,7 @@ class _Walk:
         grid = self.fmt.grid(self.tables)
         self.step = (grid.step * grid.row).t().contiguous()
         self.zero, self.low, self.high = (t.t().contiguous() for t in (grid.zero, grid.low, grid.high))
+        self.whole = self.zero.floor()
 
 
 def _compensated(factor: Tensor, order: Tensor) -> Metric:

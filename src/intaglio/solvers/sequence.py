@@ -1,8 +1,8 @@
-"""Terms found one after another, each on what those before it left: what all solvers share."""
+"""A matrix as a sum of terms, found one after another or together: what all solvers share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from intaglio.errors import IntaglioError
@@ -33,12 +33,32 @@ def in_sequence(
     name: str,
 ) -> Coded:
     """W (out, in) as the sum of `terms`, `find` coding what is left of W as each."""
+
+    def one_by_one(rest: Tensor) -> Iterator[Found]:
+        for term in terms:
+            found = find(rest, term)
+            yield found
+            rest = rest - term.decode(found.state, (w.shape[0], w.shape[1]))
+
+    return together(w, terms, metric, one_by_one, activation=activation, bias=bias, name=name)
+
+
+def together(
+    w: Tensor,
+    terms: Sequence[Term],
+    metric: Metric,
+    find: Callable[[Tensor], Iterable[Found]],
+    *,
+    activation: Integer | None,
+    bias: Tensor | None,
+    name: str,
+) -> Coded:
+    """W (out, in) as the sum of `terms`, `find` giving all of them, in their order."""
     _check(w, terms, metric, name)
     state: dict[str, Array] = {}
     notes: dict[str, float] = {}
     rest = w.detach().float()
-    for i, term in enumerate(terms):
-        found = find(rest, term)
+    for i, (term, found) in enumerate(zip(terms, find(rest), strict=True)):
         state |= {f"{i}.{name}": array for name, array in found.state.items()}
         notes |= found.notes
         rest = rest - term.decode(found.state, (w.shape[0], w.shape[1]))

@@ -14,11 +14,12 @@ from intaglio.terms.factor import Factor
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.trit_planes import TritPlanes
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank | Codebook
+Term = Dense | Outliers | LowRank | Codebook | TritPlanes
 
 __all__ = [
     "Codebook",
@@ -29,6 +30,7 @@ __all__ = [
     "Metric",
     "Outliers",
     "Term",
+    "TritPlanes",
     "decode",
     "nbits",
     "validate",
