@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
@@ -12,7 +13,7 @@ from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code | of what is left of a matrix when most of it is left out
 Format = Integer | TwoLevel | Floating
-Structure = Csr
+Structure = Csr | Bsr
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = ["Bsr", "Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from intaglio.solvers.clip import Clip
+from intaglio.solvers.groups import salient
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
-from intaglio.terms import Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import Dense, GroupSparse, LowRank, Metric, Outliers, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
@@ -24,3 +25,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return largest(w, term, metric)
         case LowRank():
             return best_rank(w, term, metric)
+        case GroupSparse():
+            return salient(w, term, metric, clip, metric.diagonal(w.shape[1]), "row")

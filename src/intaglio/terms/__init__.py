@@ -10,6 +10,7 @@ from intaglio.errors import IntaglioError
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
 from intaglio.terms.factor import Factor
+from intaglio.terms.group_sparse import GroupSparse
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.outliers import Outliers
@@ -17,12 +18,13 @@ from intaglio.terms.outliers import Outliers
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank
+Term = Dense | Outliers | LowRank | GroupSparse
 
 __all__ = [
     "Coded",
     "Dense",
     "Factor",
+    "GroupSparse",
     "LowRank",
     "Metric",
     "Outliers",
