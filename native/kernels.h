@@ -21,6 +21,8 @@ enum Kind : int32_t {
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
   // structures, made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
+  kBsr4 = 10,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
+  kBsr16 = 11,    // the same of float16                                                   x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
