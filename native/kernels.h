@@ -22,6 +22,8 @@ enum Kind : int32_t {
   // structures, made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
   kLookup = 10,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
+  kBsr4 = 11,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
+  kBsr16 = 12,    // the same of float16                                                   x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -56,7 +56,7 @@ void check_codes(const Source& s) {
 }
 
 void check_range(const uint8_t* values, int64_t n, int most, const char* what) {
-  if (!values) return;
+  if (!values || n == 0) return;
   const int found = *std::max_element(values, values + n);
   require(found <= most, std::string(what) + " may be at most " + std::to_string(most) + ", got " + std::to_string(found));
 }
@@ -96,6 +96,18 @@ void check_indices(const Pieces& p, int i, int64_t end) {
           "an index must be below " + std::to_string(end));
 }
 
+// Kept blocks: their arrays as long as there are blocks; as wide as vectors are, and not past the padding of activations.
+void check_blocks(const Pieces& p) {
+  require(p.group == 16 || p.group == 32 || p.group == 64, "a block has 16, 32 or 64 columns, got " + std::to_string(p.group));
+  const int64_t blocks = p.length[1], weights = blocks * p.group;
+  check_offsets(p, 0, blocks);
+  check_indices(p, 1, div_up(p.cols, p.group));
+  if (p.kind == kBsr16) return require(p.length[2] == weights, "a block's values must be as many as its columns");
+  require(p.length[2] == weights / 2 && p.length[3] == blocks && p.length[4] == blocks,
+          "a block is codes of 4 bits, a scale and a zero");
+  check_range(static_cast<const uint8_t*>(p.array[4]), blocks, 15, "a zero point");
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -107,6 +119,8 @@ void check_pieces(const Pieces& p) {
       require(p.group >= 2 && p.group <= 4, "lookup takes codes of 2 to 4 bits, got " + std::to_string(p.group));
       require(p.length[0] == p.rows * div_up(int64_t(p.cols) * p.group, 8), "codes must be a dense bit stream a row");
       return require(p.length[1] == int64_t(p.rows) << p.group, "a table of 2^bits entries is needed for each row");
+    case kBsr4:
+    case kBsr16: return check_blocks(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

@@ -120,6 +120,10 @@ inline uint8x8_t four_bytes(const void* p) {
 inline VI load_u8(const uint8_t* p) {
   return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
 }
+inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
+  const int32_t n[L] = {p[0] & 15, p[0] >> 4, p[1] & 15, p[1] >> 4};
+  return vld1q_s32(n);
+}
 inline VI load_i8(const int8_t* p) { return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))))); }
 inline VI load_u8_pairs(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
 inline void store_i8(int8_t* p, VI v) {

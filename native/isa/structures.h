@@ -1,5 +1,6 @@
 // The structures: which file knows which kind.
 #pragma once
+#include "bsr.h"
 #include "csr.h"
 #include "lookup.h"
 
@@ -9,6 +10,8 @@ namespace {
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
     case kLookup: return lay_lookup(from, to);
+    case kBsr4:
+    case kBsr16: return lay_bsr(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -16,6 +19,8 @@ inline size_t lay(const Pieces* from, void* to) {
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
     case kLookup: return lookup_row(w, r, out);
+    case kBsr4:
+    case kBsr16: return bsr_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -65,6 +65,12 @@ inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold s
   const __m128i a = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(a, a));
 }
+inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
+  int32_t x;
+  memcpy(&x, p, 4);
+  const VI shifted = _mm256_srlv_epi32(_mm256_set1_epi32(x), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+  return _mm256_and_si256(shifted, _mm256_set1_epi32(15));
+}
 inline VI load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 // A table of N = 4, 8 or 16 float16 (16 or 32 bytes are read), repeated until it fills the lanes: whatever lies above a code's
 // own bits then does no harm.

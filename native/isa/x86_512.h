@@ -104,6 +104,11 @@ inline void store_half(uint16_t* p, VF v) {
   storef(x, v);
   for (int i = 0; i < L; ++i) p[i] = float_to_half(x[i]);
 }
+inline VI load_u4(const uint8_t* p) {
+  int32_t x[L];
+  for (int i = 0; i < L; ++i) x[i] = p[i / 2] >> (i % 2 * 4) & 15;
+  return loadi(x);
+}
 inline void store_i8(int8_t* p, VI v) {
   int32_t x[L];
   storei(x, v);
@@ -117,6 +122,12 @@ inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
 inline VI to_int(VF v) { return _mm512_cvtps_epi32(v); }
 inline VI load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)); }
+inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
+  const VI half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  const VI shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+  const VI words = _mm512_permutexvar_epi32(half, _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i*)p)));
+  return _mm512_and_si512(_mm512_srlv_epi32(words, shift), _mm512_set1_epi32(15));
+}
 inline VI load_u8_pairs(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
 inline VF load_bfloat(const uint16_t* p) {
   return as_float(shl<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))));

@@ -124,6 +124,38 @@ void check_matrices(const Kernels& k) {
   }
 }
 
+// Kept blocks of codes and of float16, some rows without any.
+void check_blocks(const Kernels& k) {
+  for (int trial = 0; trial < 40; ++trial) {
+    const int kind = trial % 2 ? kBsr4 : kBsr16, group = 16 << trial % 3, rows = uniform(1, 40), cols = uniform(1, 300);
+    std::vector<uint32_t> offset = {0};
+    std::vector<uint16_t> index;
+    for (int r = 0; r < rows; ++r) {
+      for (int g = 0; g < (cols + group - 1) / group; ++g)
+        if (r % 5 && uniform(0, 1)) index.push_back(uint16_t(g));
+      offset.push_back(uint32_t(index.size()));
+    }
+    const size_t blocks = index.size(), weights = blocks * size_t(group);
+    const auto halves = filled<uint16_t>(weights + 1, [] { return uint16_t(0x3400 + uniform(0, 0x7ff) + (uniform(0, 1) << 15)); });
+    const auto codes = filled<uint8_t>(weights / 2 + 1, [] { return uint8_t(uniform(0, 255)); });
+    const auto scale = filled<uint16_t>(blocks + 1, [] { return uint16_t(0x3400 + uniform(0, 0x7ff)); });
+    const auto zero = filled<uint8_t>(blocks + 1, [] { return uint8_t(uniform(0, 15)); });
+    Pieces p{kind, rows, cols, group, {offset.data(), index.data(), halves.data()}, {rows + 1, int64_t(blocks), int64_t(weights)}};
+    if (kind == kBsr4)
+      p.array[2] = codes.data(), p.array[3] = scale.data(), p.array[4] = zero.data(), p.length[2] = int64_t(weights / 2),
+      p.length[3] = p.length[4] = int64_t(blocks);
+    const int tokens = uniform(1, 20);
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    std::vector<std::vector<float>> y;
+    for (const Kernels* one : {&k, &kScalar}) {
+      const PackedMatrix w = lay_matrix(one, p);
+      const Output out{y.emplace_back(size_t(tokens * rows), 1.0f).data(), rows, nullptr, 0.75f, 1};
+      one->linear(&w.m, &in.a, 0, tokens, 0, rows, &out);
+    }
+    check(close(y[0], y[1]), std::string(k.name) + " kind " + std::to_string(kind) + " blocks of " + std::to_string(group));
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -179,6 +211,7 @@ void check_attention(const Kernels& k) {
 
 void check_all(const Kernels& k) {
   check_matrices(k);
+  check_blocks(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

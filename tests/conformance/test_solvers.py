@@ -14,8 +14,8 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, KMeans, Obs, Solver
-from intaglio.terms import Codebook, Coded, Dense, Metric, Outliers, Term
+from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Solver
+from intaglio.terms import Codebook, Coded, Dense, GroupSparse, Metric, Outliers, Term
 
 SOLVERS: list[Solver] = [
     Greedy(),
@@ -23,6 +23,9 @@ SOLVERS: list[Solver] = [
     Obs(),
     Obs(order="natural"),
     Obs(order="natural", grid="moving", block=16),
+
+    GroupPrune("obs"),
+    GroupPrune("magnitude", balance="matrix"),
 ]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
@@ -32,6 +35,7 @@ SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
     (Codebook(3),),
     (Outliers(0.02), Codebook(2)),
+    (GroupSparse(0.2), Dense(Integer(4, group_size=16))),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

@@ -16,13 +16,17 @@ from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.site import arrays, of
 from intaglio.solvers import Greedy
-from intaglio.terms import Codebook, Coded, Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import Codebook, Coded, Dense, GroupSparse, LowRank, Metric, Outliers, Term
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
 
 EXAMPLES: list[tuple[Term, ...]] = [
     (Outliers(0.05),),
     (LowRank(5),),
     (LowRank(8, Integer(8, symmetric=True)),),
+    (GroupSparse(0.5),),
+    (GroupSparse(0.3, bits=3, group_size=24),),
+    (GroupSparse(0.5, bits=16, group_size=32),),
+    (GroupSparse(0.5), LowRank(4)),
     (Dense(Integer(3, group_size=16)), Outliers(0.02)),
     (Codebook(2),),
     (Codebook(3),),

@@ -1,5 +1,6 @@
 // Products with structures: which file multiplies which kind.
 #pragma once
+#include "bsr.h"
 #include "csr.h"
 #include "lookup.h"
 
@@ -10,6 +11,8 @@ inline void structure_rows(const Matrix* w, const Activations* x, int32_t token0
                            int32_t row1, const Output* out) {
   switch (w->kind) {
     case kLookup: return lookup_rows(w, x, token0, token1, row0, row1, out);
+    case kBsr4:
+    case kBsr16: return bsr_rows(w, x, token0, token1, row0, row1, out);
     default: return csr_rows(w, x, token0, token1, row0, row1, out);
   }
 }

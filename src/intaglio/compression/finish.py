@@ -57,13 +57,13 @@ class Finished:
         ):
             yield name, source[name]
         for layer in range(self.plan.coding.spec.num_layers):
-            yield from read_block(self.journal.block(layer)).linears.items()
+            yield from read_block(self.journal.result(layer)).linears.items()
 
     def vectors(self) -> dict[str, Array]:
         """Every norm's gain by its full name."""
         found = {**self.plan.checkpoint.vectors, **self.outside.vectors}
         for layer in range(self.plan.coding.spec.num_layers):
-            found |= read_block(self.journal.block(layer)).vectors
+            found |= read_block(self.journal.result(layer)).vectors
         return found
 
     def report(self, directory: Path) -> Report:

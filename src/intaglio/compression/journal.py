@@ -4,6 +4,8 @@
     block-00007.safetensors     a finished block; it appears whole, and is the commit of that block
     activations-00007/          the inputs of the next block, written before; only the newest is kept
     fisher/                     the Fisher information of the weights, where a rule asks for it
+    originals-00007/            what the original block reads there, if blocks are trained
+    tuned/                      all blocks again, after training end to end
 
 Each appears under its name when it is whole and on disk, so that a kill at any moment leaves a block or
 nothing of it; what else is there (hidden names) is what the kill interrupted.
@@ -79,10 +81,24 @@ class Journal:
     def fisher(self) -> Path:
         """What errors of each weight cost, measured before the first block is coded."""
         return self.path / "fisher"
+    def originals(self, index: int) -> Path:
+        """What block `index` of the original model reads; the first reads the same in both."""
+        return self.path / f"originals-{index:05d}" if index else self.activations(0)
+
+    @property
+    def tuned(self) -> Path:
+        """The blocks after training end to end, if there was any."""
+        return self.path / "tuned"
+
+    def result(self, index: int) -> Path:
+        """Block `index` as it will be stored."""
+        tuned = self.tuned / self.block(index).name
+        return tuned if tuned.exists() else self.block(index)
 
     def forget(self, index: int) -> None:
         """Block `index` is finished: what it read is not needed again."""
-        shutil.rmtree(self.activations(index), ignore_errors=True)
+        for read in (self.activations(index), self.originals(index)):
+            shutil.rmtree(read, ignore_errors=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
@@ -104,7 +120,8 @@ class Journal:
 
     def _sweep(self) -> None:
         """Remove what a kill left behind."""
-        needed = (self.activations(self.finished()), self.fisher)
+        finished = self.finished()
+        needed = (self.activations(finished), self.originals(finished), self.tuned, self.fisher)
         for path in self.path.iterdir():
             if path.is_dir() and path not in needed:
                 shutil.rmtree(path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from intaglio.compression import activations, blocks, fisher, outer, plan
+from intaglio.compression import activations, blocks, fisher, outer, plan, tune
 from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.calibration import Text, Windows, draw
@@ -29,10 +29,12 @@ from intaglio.models import open_checkpoint, transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.durable import check_free, restore
 from intaglio.recipe import dump_recipe, load_recipe
+from intaglio.train import Tune
 
 if TYPE_CHECKING:
     import torch
 
+    from intaglio.models.transformer import Weights
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
@@ -84,6 +86,7 @@ def compress(
     with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
         with workers(jobs, distributed) as crew:
             run.code(finished, crew)
+        run.tune()
         run.say(made.coding.spec.num_layers, "writing the artifact and checking it against the original")
         report = finish(Finished(made, run.windows, run.journal, threads), target, force=force)
         run.journal.remove()
@@ -156,10 +159,34 @@ class Run:
         w = blocks.transformed(coding, layer, transformer.layer_weights(checkpoint, layer), inputs)
         costs = fisher.read(self.journal.fisher, layer)
         block = blocks.code(coding, layer, w, inputs, checkpoint.linears, crew, costs)
+        if self.plan.recipe.tune:
+            block = self._tuned(self.plan.recipe.tune, layer, w, block, inputs)
         following = self._store(layer + 1, blocks.advanced(coding, layer, w, block, inputs))
         write_block(self.journal.block(layer), block)
         self.journal.forget(layer)
         return block, following
+
+    def _tuned(
+        self, settings: Tune, layer: int, w: Weights, block: Block, inputs: Sequence[Tensor]
+    ) -> Block:
+        """The block, trained to put out what the original one does where the original model is."""
+        read = Activations(self.journal.originals(layer))
+        made = (transformer.block(self.plan.coding.spec, layer, w, batch) for batch in read)
+        targets = activations.store(self.journal.originals(layer + 1), made)
+        return tune.block(settings, self.plan.coding.spec, layer, w, block, inputs, targets)
+
+    def tune(self) -> None:
+        """The model as a whole, unless that is done already."""
+        settings, spec = self.plan.recipe.tune, self.plan.coding.spec
+        if not (settings and settings.scales.enabled and self.windows) or self.journal.tuned.exists():
+            return
+
+        def say(done: int, steps: int, loss: float) -> None:
+            if done == 1 or done % 8 == 0 or done == steps:
+                self.say(spec.num_layers, f"end to end: step {done} of {steps}, loss {loss:.4f}")
+
+        hidden = Activations(self.journal.originals(spec.num_layers))
+        tune.whole(settings, self.plan, self.journal, self._batches(), hidden, say)
 
     def _inputs(self, layer: int) -> Sequence[Tensor]:
         """What block `layer` reads."""
@@ -168,9 +195,13 @@ class Run:
         if stored.exists() or layer or not self.windows or not coding.observes:
             return Activations(stored)
         w = outer.transformed(coding, transformer.outer_weights(self.plan.checkpoint))
+        return self._store(0, (transformer.embed(coding.spec, w, batch) for batch in self._batches()))
+
+    def _batches(self) -> Sequence[Tensor]:
+        """The windows, as many together as go through a block."""
+        assert self.windows
         tokens, size = torch.from_numpy(self.windows.tokens), max(1, BATCH // self.windows.tokens.shape[1])
-        batches = (tokens[start : start + size] for start in range(0, len(tokens), size))
-        return self._store(0, (transformer.embed(coding.spec, w, batch) for batch in batches))
+        return tokens.split(size)
 
     def _store(self, layer: int, batches: Iterator[Tensor]) -> Sequence[Tensor]:
         """Keep what block `layer` reads, if anything reads it."""
@@ -181,7 +212,7 @@ class Run:
 
 def _windows(made: Plan, text: Text | None) -> Windows | None:
     """The windows to observe, if the plan observes anything."""
-    if not (made.coding.observes or made.coding.weighed):
+    if not (made.coding.observes or made.coding.weighed or made.recipe.tune):
         return None
     settings = made.recipe.calibration
     return draw(made.checkpoint, text or settings.text, settings)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
@@ -14,7 +15,8 @@ from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating
-Structure = Csr | Lookup | Trits
+Structure = Csr | Lookup | Trits | Bsr
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]
+__all__ = ["Bsr", "Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]
+

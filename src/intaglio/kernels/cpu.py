@@ -9,11 +9,12 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, Lookup, TwoLevel
+from intaglio.formats import Bsr, Csr, Floating, Format, Integer, Layout, Lookup, TwoLevel
+from intaglio.formats.pack import pack as pack_codes
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, LOOKUP = range(11)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, LOOKUP, BSR4, BSR16 = range(13)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -136,6 +137,23 @@ def _only(layout: type[Layout]) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _blocks(coded: bool) -> Callable[[Operand], str | None]:
+    """Of kept blocks whose codes, or values, are multiplied as they lie."""
+
+    def declines(m: Operand) -> str | None:
+        if not isinstance(m.layout, Bsr):
+            return f"runs bsr, got {_name(m.layout)}"
+        if m.layout.group_size not in (16, 32, 64):
+            return f"runs groups of 16, 32 or 64 columns, got {m.layout.group_size}"
+        if m.layout.blocks(m.shape[1]) > 1 << 16:
+            return f"numbers the groups of a row in 16 bits, got {m.layout.blocks(m.shape[1])}"
+        if coded:
+            return None if m.layout.bits <= 4 else f"runs codes of 2 to 4 bits, got {m.layout.bits}"
+        return None if m.layout.bits == 16 else f"runs float16, got codes of {m.layout.bits} bits"
+
+    return declines
+
+
 def _name(layout: Layout | type[Layout]) -> str:
     return str(layout.__struct_config__.tag)
 
@@ -162,6 +180,8 @@ CANDIDATES = (
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
     Candidate("lookup", LOOKUP, _only(Lookup)),
+    Candidate("bsr4", BSR4, _blocks(coded=True)),
+    Candidate("bsr16", BSR16, _blocks(coded=False)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -189,10 +209,33 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ravel, m.state.values())) for m in operands)
-        told = first.layout.bits if isinstance(first.layout, Lookup) else 0
-        return _native.structured(choice.kind, *first.shape, told, arrays, isa)
+        (arrays,) = (list(map(np.ascontiguousarray, _pieces(m))) for m in operands)
+        return _native.structured(choice.kind, *first.shape, _told(first.layout), arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
+
+
+def _told(layout: Layout) -> int:
+    """What else a kind of structure has to be told."""
+    match layout:
+        case Bsr():
+            return layout.group_size
+        case Lookup():
+            return layout.bits
+        case _:
+            return 0
+
+
+def _pieces(m: Operand) -> list[Array]:
+    """The arrays of a structure as isa/<kind>.h names them."""
+    if not isinstance(m.layout, Bsr):
+        return [array.reshape(-1) for array in m.state.values()]
+    kept = m.layout.kept(m.state, m.shape)
+    offset = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
+    where = [offset, np.nonzero(kept)[1].astype(np.uint16)]
+    if m.layout.bits == 16:
+        return [*where, m.state["value"].reshape(-1)]
+    codes, scale, zero = m.layout.codes(m.state)
+    return [*where, pack_codes(codes, 4).reshape(-1), scale, zero]
 
 
 def decode(m: Operand) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Floating, Integer, Layout, TwoLevel
+from intaglio.formats import Bsr, Floating, Integer, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -23,6 +23,8 @@ def label(layout: Layout) -> str:
         case Integer():
             group = f"g{layout.group_size}" if layout.group_size else "channel"
             return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
+        case Bsr():
+            return f"{'float' if layout.bits == 16 else 'int'}{layout.bits} g{layout.group_size} sparse"
         case _:
             return str(layout.__struct_config__.tag)
 

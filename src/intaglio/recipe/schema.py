@@ -12,6 +12,7 @@ from intaglio.formats import Integer
 from intaglio.models import texts
 from intaglio.solvers import Clip, Greedy, Solver
 from intaglio.terms import Term
+from intaglio.train import Tune
 from intaglio.transforms import Transform
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
@@ -82,6 +83,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rest: Literal["float16", "bfloat16"] | None = (
         "float16"  # of what no rule codes: float32 is stored so; None: as is
     )
+    tune: Tune | None = None  # how coded matrices are trained afterwards
     cache: Codec | None = None
     calibration: Calibration = Calibration()
     propagate: Literal["original", "quantized"] = "quantized"  # what the blocks before hand to a block

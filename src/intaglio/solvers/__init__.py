@@ -5,11 +5,13 @@ from __future__ import annotations
 from intaglio.solvers.alternate import Alternate
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.greedy import Greedy
+from intaglio.solvers.group_prune import GroupPrune
 from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.kmeans import KMeans
 from intaglio.solvers.obs import Obs
 from intaglio.solvers.ptqtp import Ptqtp
 
-Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate
+Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune
 
-__all__ = ["Alternate", "Clip", "Greedy", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver"]
+__all__ = ["Alternate", "Clip", "Greedy", "GroupPrune", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver"]
+

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.codebook import best_table
+from intaglio.solvers.groups import salient
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
 from intaglio.solvers.trits import trit_planes
-from intaglio.terms import Codebook, Dense, LowRank, Metric, Outliers, Term, TritPlanes
+from intaglio.terms import Codebook, Dense, GroupSparse, LowRank, Metric, Outliers, Term, TritPlanes
 from intaglio.types import State
 
 if TYPE_CHECKING:
@@ -42,3 +43,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return best_table(w, term, metric)
         case TritPlanes():
             return trit_planes(w, term, metric)
+        case GroupSparse():
+            return salient(w, term, metric, clip, metric.diagonal(w.shape[1]), "row")

@@ -11,6 +11,7 @@ from intaglio.terms.codebook import Codebook
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
 from intaglio.terms.factor import Factor
+from intaglio.terms.group_sparse import GroupSparse
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.outliers import Outliers
@@ -19,13 +20,14 @@ from intaglio.terms.trit_planes import TritPlanes
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank | Codebook | TritPlanes
+Term = Dense | Outliers | LowRank | Codebook | TritPlanes | GroupSparse
 
 __all__ = [
     "Codebook",
     "Coded",
     "Dense",
     "Factor",
+    "GroupSparse",
     "LowRank",
     "Metric",
     "Outliers",

@@ -1,0 +1,112 @@
+"""Stage 2: the scales of the whole model, trained end to end; codes and what is kept stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import msgspec
+
+from intaglio.lazy import lazy
+from intaglio.models import transformer
+from intaglio.models.spec import ModelSpec
+from intaglio.terms import Coded, decode
+from intaglio.train.blocks import Rate
+from intaglio.train.grouped import grouped
+from intaglio.train.schedule import Descent, order
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import functional
+
+    from intaglio.models.transformer import Weights
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+    functional = lazy("torch.nn.functional", extra="compress")
+
+
+class Teacher(NamedTuple):
+    """What the original model read and made of it: tokens (windows, t) in batches, its last hidden states
+    (windows, t, hidden) in the same, and the weights of its head.
+    """
+
+    tokens: Sequence[Tensor]
+    hidden: Sequence[Tensor]
+    outer: Weights
+
+
+class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Minimises the divergence of the predictions from the original's (`kl`), or the loss of the next token.
+
+    A layer's inputs are kept for the way back and the rest of it computed again: memory holds the codes, one
+    decoded layer, and the logits of `batch` windows.
+    """
+
+    enabled: bool = True
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    rate: Rate = 3e-5
+    loss: Literal["kl", "next_token"] = "kl"
+
+    def run(
+        self,
+        spec: ModelSpec,
+        outer: Weights,
+        layers: Sequence[tuple[Weights, Mapping[str, Coded]]],
+        teacher: Teacher,
+        say: Callable[[int, int, float], None],
+    ) -> list[dict[str, Coded]]:
+        """The matrices of every layer, by names in the layer, after training.
+
+        `layers`: norms and biases, and coded matrices. `say` is told steps done, their number, and the loss.
+        """
+        with torch.enable_grad():
+            students = [_Layer(spec, index, w, coded) for index, (w, coded) in enumerate(layers)]
+            scales = [scale for one in students for scale in one.scales.values()]
+            steps = self.epochs * sum(-(-len(batch) // self.batch) for batch in teacher.tokens)
+            descent, done = Descent([(scales, self.rate)], steps), 0
+            for epoch in range(self.epochs):
+                for index in order(len(teacher.tokens), epoch):
+                    tokens, hidden = teacher.tokens[index], teacher.hidden[index]
+                    for some in torch.tensor(order(len(tokens), epoch)).split(self.batch):
+                        logits = _logits(spec, outer, students, tokens[some])
+                        loss = descent.step(self._loss(spec, logits, tokens[some], hidden[some], teacher))
+                        say(done := done + 1, steps, loss)
+        return [one.coded() for one in students]
+
+    def _loss(self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, teacher: Teacher) -> Tensor:
+        if self.loss == "next_token":
+            return functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+        with torch.no_grad():
+            expected = transformer.head(spec, teacher.outer, hidden).log_softmax(-1)
+        found = logits.log_softmax(-1)
+        return functional.kl_div(found.flatten(0, 1), expected.flatten(0, 1), reduction="batchmean", log_target=True)
+
+
+class _Layer:
+    """One layer, its matrices decoded when it is computed."""
+
+    def __init__(self, spec: ModelSpec, index: int, w: Weights, coded: Mapping[str, Coded]) -> None:
+        self._spec, self._index, self._coded = spec, index, coded
+        self._matrices = {name: found for name, one in coded.items() if (found := grouped(one))}
+        rest = {f"{n}.weight": decode(one) for n, one in coded.items() if n not in self._matrices}
+        self._fixed = {**w, **rest}
+        self.scales = {name: one.scale.clone() for name, one in self._matrices.items()}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        decoded = {f"{n}.weight": one.decode(self.scales[n]) for n, one in self._matrices.items()}
+        return transformer.block(self._spec, self._index, {**self._fixed, **decoded}, x)
+
+    def coded(self) -> dict[str, Coded]:
+        trained = {n: one.rescaled(self.scales[n].detach(), {}) for n, one in self._matrices.items()}
+        return {**self._coded, **trained}
+
+
+def _logits(spec: ModelSpec, outer: Weights, layers: Sequence[_Layer], tokens: Tensor) -> Tensor:
+    from torch.utils.checkpoint import checkpoint
+
+    x = transformer.embed(spec, outer, tokens)
+    for layer in layers:
+        x = checkpoint(layer, x, use_reentrant=False)
+    return transformer.head(spec, outer, x)
