@@ -13,16 +13,25 @@ from torch import Tensor
 
 from intaglio import terms
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
+from intaglio.solvers import Clip, Greedy, Obs, Solver, Spqr
+from intaglio.terms import Coded, Dense, Metric, Outliers, Term
 
-SOLVERS: list[Solver] = [Greedy(), Obs(), Obs(order="natural"), Obs(order="natural", grid="moving", block=16)]
+SOLVERS: list[Solver] = [
+    Greedy(),
+    Obs(),
+    Obs(order="natural"),
+    Obs(order="natural", grid="moving", block=16),
+    Spqr(),
+    Spqr(0.05, order="natural", block=16),
+]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
     (Dense(Integer(8, symmetric=True)),),
     (Dense(TwoLevel(3, group_size=16)),),
     (Dense(Floating("bfloat16")),),
+    (Dense(Bilevel(3)),),
+    (Dense(Bilevel(3, group_size=8)), Outliers(0.02)),
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+from intaglio.formats.bilevel import Bilevel
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code | of what is left of a matrix when most of it is left out
-Format = Integer | TwoLevel | Floating
+Format = Integer | TwoLevel | Floating | Bilevel
 Structure = Csr
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = ["Bilevel", "Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]

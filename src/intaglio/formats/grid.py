@@ -35,7 +35,7 @@ class Grid:
         step, zero, low, high = (
             t[:, :, None] for t in (self.step * self.row, self.zero, self.low, self.high)
         )
-        codes = (split(w.float(), self.group_size) / step).round_().add_(zero).clamp_(low, high)
+        codes = (split(w.float(), self.group_size) / step).add_(zero).round_().clamp_(low, high)
         return codes.to(torch.uint8).reshape(len(w), -1)[:, : w.shape[1]].contiguous()
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import Bilevel, Csr, Floating, Format, Integer, Layout, Structure, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
@@ -195,7 +195,7 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
 
 def decode(m: Operand) -> Array:
     """float32 (out, in)."""
-    if not isinstance(m.layout, Format):
+    if isinstance(m.layout, Bilevel | Structure):
         return m.layout.values(m.state, m.shape)
     return _native.decode(_decode_kind(m.layout), m.shape[1], _part(m.layout, m.state, m.shape[1]))
 

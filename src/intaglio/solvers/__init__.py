@@ -5,7 +5,8 @@ from __future__ import annotations
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.greedy import Greedy
 from intaglio.solvers.obs import Obs
+from intaglio.solvers.spqr import Spqr
 
-Solver = Greedy | Obs
+Solver = Greedy | Obs | Spqr
 
-__all__ = ["Clip", "Greedy", "Obs", "Solver"]
+__all__ = ["Clip", "Greedy", "Obs", "Solver", "Spqr"]
