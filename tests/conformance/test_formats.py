@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import Bilevel, Floating, Format, Integer, TwoLevel
 
 EXAMPLES: list[Format] = [
     Integer(4, group_size=64),
@@ -23,6 +23,8 @@ EXAMPLES: list[Format] = [
     TwoLevel(4, group_size=64),
     TwoLevel(3, group_size=32),
     TwoLevel(2, group_size=5),
+    Bilevel(),
+    Bilevel(4, group_size=5, scale_bits=8, zero_bits=1, rows=2),
     Floating("float32"),
     Floating("float16"),
     Floating("bfloat16"),

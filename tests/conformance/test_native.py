@@ -9,7 +9,7 @@ import torch
 from intaglio import _native as native
 from intaglio import terms
 from intaglio.attention import Affine, Codec, Half
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import Bilevel, Floating, Format, Integer, TwoLevel
 from intaglio.formats.arrays import to_numpy
 from intaglio.kernels import cpu
 from intaglio.solvers import Clip, Obs
@@ -27,6 +27,9 @@ FORMATS: list[Format] = [
     TwoLevel(4, group_size=64),
     TwoLevel(3, group_size=8),
     TwoLevel(2, group_size=40),
+    Bilevel(3),
+    Bilevel(4, group_size=24, scale_bits=4, zero_bits=2),
+    Bilevel(2, group_size=16, scale_bits=6),
     Floating("float32"),
     Floating("float16"),
     Floating("bfloat16"),

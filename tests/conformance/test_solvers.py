@@ -13,8 +13,8 @@ from torch import Tensor
 
 from intaglio import terms
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Solver
+from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
+from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Solver, Spqr
 from intaglio.terms import Codebook, Coded, Dense, GroupSparse, Metric, Outliers, Term
 
 SOLVERS: list[Solver] = [
@@ -26,12 +26,17 @@ SOLVERS: list[Solver] = [
 
     GroupPrune("obs"),
     GroupPrune("magnitude", balance="matrix"),
+
+    Spqr(),
+    Spqr(0.05, order="natural", block=16),
 ]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
     (Dense(Integer(8, symmetric=True)),),
     (Dense(TwoLevel(3, group_size=16)),),
     (Dense(Floating("bfloat16")),),
+    (Dense(Bilevel(3)),),
+    (Dense(Bilevel(3, group_size=8)), Outliers(0.02)),
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
     (Codebook(3),),
     (Outliers(0.02), Codebook(2)),

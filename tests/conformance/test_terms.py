@@ -10,7 +10,7 @@ import torch
 from intaglio import _native, terms
 from intaglio.attention import Half
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Integer
+from intaglio.formats import Bilevel, Floating, Integer
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -31,6 +31,7 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (Codebook(2),),
     (Codebook(3),),
     (Outliers(0.02), Codebook(4)),
+    (Dense(Bilevel()), Outliers(0.02)),
     (Dense(Integer(3, group_size=32)), LowRank(6), Outliers(0.01)),
 ]
 SHAPES = [(1, 1), (5, 67), (33, 128), (17, 65)]

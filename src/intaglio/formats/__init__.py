@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from intaglio.formats.bilevel import Bilevel
 from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
@@ -14,9 +15,11 @@ from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
-Format = Integer | TwoLevel | Floating
+Format = Integer | TwoLevel | Floating | Bilevel
 Structure = Csr | Lookup | Trits | Bsr
 Layout = Format | Structure
 
-__all__ = ["Bsr", "Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]
+__all__ = ["Bilevel", "Bsr", "Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]
+
+Structure = Csr
 

@@ -9,7 +9,18 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Bsr, Csr, Floating, Format, Integer, Layout, Lookup, TwoLevel
+from intaglio.formats import (
+    Bilevel,
+    Bsr,
+    Csr,
+    Floating,
+    Format,
+    Integer,
+    Layout,
+    Lookup,
+    Structure,
+    TwoLevel,
+)
 from intaglio.formats.pack import pack as pack_codes
 from intaglio.types import Array, State
 
@@ -240,7 +251,7 @@ def _pieces(m: Operand) -> list[Array]:
 
 def decode(m: Operand) -> Array:
     """float32 (out, in)."""
-    if not isinstance(m.layout, Format):
+    if isinstance(m.layout, Bilevel | Structure):
         return m.layout.values(m.state, m.shape)
     return _native.decode(_decode_kind(m.layout), m.shape[1], _part(m.layout, m.state, m.shape[1]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Bsr, Floating, Integer, Layout, TwoLevel
+from intaglio.formats import Bilevel, Bsr, Floating, Integer, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -20,6 +20,8 @@ def label(layout: Layout) -> str:
             return layout.dtype
         case TwoLevel():
             return f"int{layout.bits} g{layout.group_size} two-level"
+        case Bilevel():
+            return f"int{layout.bits} g{layout.group_size} bilevel"
         case Integer():
             group = f"g{layout.group_size}" if layout.group_size else "channel"
             return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"

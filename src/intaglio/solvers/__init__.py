@@ -11,7 +11,9 @@ from intaglio.solvers.kmeans import KMeans
 from intaglio.solvers.obs import Obs
 from intaglio.solvers.ptqtp import Ptqtp
 
-Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune
+Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune | Spqr
 
-__all__ = ["Alternate", "Clip", "Greedy", "GroupPrune", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver"]
+__all__ = ["Alternate", "Clip", "Greedy", "GroupPrune", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver", "Spqr"]
+
+from intaglio.solvers.spqr import Spqr
 

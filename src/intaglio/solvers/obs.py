@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Integer, TwoLevel
+from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
@@ -67,7 +67,7 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
 
         return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
 
-    def _find(self, w: Tensor, fmt: Integer | TwoLevel, metric: Metric, clip: Clip | None) -> Found:
+    def _find(self, w: Tensor, fmt: Integer | TwoLevel | Bilevel, metric: Metric, clip: Clip | None) -> Found:
         assert metric.h is not None
         order = self._order(metric.h)
         factor, damp = inverse_factor(metric.h[order][:, order], self.damp)
@@ -95,7 +95,7 @@ class _Walk:
 
     def __init__(
         self,
-        fmt: Integer | TwoLevel,
+        fmt: Integer | TwoLevel | Bilevel,
         tables: dict[str, Tensor],
         shrink: Tensor | None,
         order: list[int],

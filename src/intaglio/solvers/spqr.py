@@ -1,0 +1,176 @@
+"""Spqr: error feedback that leaves out the few weights whose error would cost most (SpQR, 2306.03078).
+
+As Obs, with H^-1 = U^T U, but a weight whose error e has e^2 / U[j,j]^2 > limit when its turn comes is an
+outlier: what its code misses is stored beside it, and nothing is left to make up for. A group is fitted when
+its turn comes, to its weights as they are by then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import msgspec
+
+from intaglio.formats import Bilevel, Csr, Floating, Integer, TwoLevel
+from intaglio.formats.arrays import to_numpy
+from intaglio.lazy import lazy
+from intaglio.solvers.clip import Clip
+from intaglio.solvers.isolate import without_outliers
+from intaglio.solvers.natural import natural
+from intaglio.solvers.obs import inverse_factor
+from intaglio.solvers.sequence import Found, in_sequence
+from intaglio.terms import Coded, Dense, Metric, Outliers, Term
+
+if TYPE_CHECKING:
+    import torch
+
+    from intaglio.types import Tensor
+else:
+    torch = lazy("torch", extra="compress")
+
+
+class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="spqr"):
+    """A dense term and the outliers after it are found as one; `tau` decides how many, not the term's share.
+
+    limit = tau * mean over the inputs of var(W[:, j]) / U[j,j]^2: a larger tau isolates fewer weights.
+    `damp`: share of H's mean diagonal added to its diagonal. `block`: inputs between updates of the rest.
+    `order`: groups with the most power first, and in a group inputs with the most, or all as stored.
+    """
+
+    tau: Annotated[float, msgspec.Meta(gt=0)] = 0.2
+    damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    block: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
+    order: Literal["natural", "activation"] = "activation"
+
+    def solve(
+        self,
+        w: Tensor,
+        terms: Sequence[Term],
+        metric: Metric,
+        *,
+        clip: Clip | None = None,
+        activation: Integer | None = None,
+        bias: Tensor | None = None,
+        name: str = "matrix",
+    ) -> Coded:
+        """W (out, in) as the sum of `terms`."""
+        following = iter((*terms[1:], None))
+        isolated: list[Tensor] = []
+
+        def find(rest: Tensor, term: Term) -> Found:
+            after = next(following)
+            if isinstance(term, Outliers) and isolated:
+                return _stored(isolated.pop())
+            if not isinstance(term, Dense) or isinstance(term.format, Floating):
+                return natural(rest, term, metric, clip)
+            tau = self.tau if isinstance(after, Outliers) else math.inf
+            found, outliers = self._find(rest, term.format, metric, clip, tau)
+            isolated[:] = [outliers] if isinstance(after, Outliers) else []
+            return found
+
+        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+
+    def _find(
+        self, w: Tensor, fmt: Integer | TwoLevel | Bilevel, metric: Metric, clip: Clip | None, tau: float
+    ) -> tuple[Found, Tensor]:
+        """The dense term, and what the codes of its outliers miss (out, in), zero elsewhere."""
+        h = metric.h if metric.h is not None and metric.h.ndim == 2 else metric.diagonal(w.shape[1]).diag()
+        groups = self._groups(h.diagonal(), fmt.group_size or len(h))
+        order = torch.cat(groups)
+        factor, damp = inverse_factor(h[order][:, order], self.damp)
+        cost = torch.empty(len(h))
+        cost[order] = factor.diagonal().square().reciprocal()
+        limit = tau * float((w.var(0) * cost).mean()) if len(w) > 1 else math.inf
+        shrink = clip.search(w, fmt, Metric(cost)) if clip else None
+        walk = _Walk(fmt, fmt.fit(w, shrink=shrink), shrink, cost[order], limit)
+        codes, isolated = walk.run(w.t()[order].contiguous(), factor, self._blocks(groups, fmt.group_size))
+        back = torch.argsort(order)
+        found = Found(fmt.pack(codes[back].t().contiguous(), walk.tables), {"damp": damp})
+        return found, isolated[back].t()
+
+    def _groups(self, power: Tensor, size: int) -> list[Tensor]:
+        """The inputs of each group, in the order in which they are rounded."""
+        groups = [torch.arange(i, min(i + size, len(power))) for i in range(0, len(power), size)]
+        if self.order == "natural":
+            return groups
+        sorted_ = [g[torch.argsort(power[g], descending=True, stable=True)] for g in groups]
+        return sorted(sorted_, key=lambda g: -float(power[g].mean()))
+
+    def _blocks(self, groups: list[Tensor], size: int | None) -> list[list[_Span]]:
+        """Spans of whole groups, `block` inputs together, so that a group is up to date when it is fitted."""
+        spans, begin = [], 0
+        for group in groups:
+            spans.append(_Span(int(group.min()) // (size or len(group)), begin, begin + len(group)))
+            begin += len(group)
+        together = max(1, self.block // (size or begin))
+        return [spans[i : i + together] for i in range(0, len(spans), together)]
+
+
+class _Span(NamedTuple):
+    """Where the inputs of a group stand in the order."""
+
+    group: int
+    begin: int
+    end: int
+
+
+@dataclass
+class _Walk:
+    """One pass over the groups in order, which fills in `tables`; `cost` (in,) is in that order."""
+
+    fmt: Integer | TwoLevel | Bilevel
+    tables: dict[str, Tensor]
+    shrink: Tensor | None
+    cost: Tensor
+    limit: float
+
+    def run(self, w: Tensor, factor: Tensor, blocks: list[list[_Span]]) -> tuple[Tensor, Tensor]:
+        """w (in, out), overwritten -> codes uint8 (in, out), and what they miss of outliers, else zero."""
+        codes, isolated = torch.empty(w.shape, dtype=torch.uint8), torch.zeros_like(w)
+        for block in blocks:
+            begin, end = block[0].begin, block[-1].end
+            errors = torch.empty(end - begin, w.shape[1])
+            for span in block:
+                grid = self._fit(span, w)
+                for i in range(span.begin, span.end):
+                    codes[i], error = grid.round(w[i])
+                    isolated[i] = torch.where(error.square() * self.cost[i] > self.limit, error, 0)
+                    errors[i - begin] = (error - isolated[i]) / factor[i, i]
+                    w[i + 1 : end].addr_(factor[i, i + 1 : end], errors[i - begin], alpha=-1)
+            w[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
+        return codes, isolated
+
+    def _fit(self, span: _Span, w: Tensor) -> _Column:
+        """The grid of a group for its weights as they are by now, but for likely outliers."""
+        at = slice(span.group, span.group + 1)
+        x = without_outliers(
+            w[span.begin : span.end], self.cost[span.begin : span.end], self.fmt.bits, self.limit
+        )
+        shrink = None if self.shrink is None else self.shrink[:, at]
+        fitted = self.fmt.fit_groups(x.t(), self.tables, shrink=shrink)
+        for name, values in fitted.items():
+            self.tables[name][:, at] = values
+        grid = self.fmt.grid({**self.tables, **fitted})
+        return _Column(grid.step[:, 0] * grid.row[:, 0], grid.zero[:, 0], grid.low[:, 0], grid.high[:, 0])
+
+
+class _Column(NamedTuple):
+    """The grid of one group, (out,) each."""
+
+    step: Tensor
+    zero: Tensor
+    low: Tensor
+    high: Tensor
+
+    def round(self, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of one input's weights (out,), and by how much they miss."""
+        codes = (column / self.step).add_(self.zero).round_().clamp_(self.low, self.high)
+        return codes, column - (codes - self.zero) * self.step
+
+
+def _stored(isolated: Tensor) -> Found:
+    state = Csr().store(to_numpy(isolated))
+    return Found(state, {"outliers": len(state["value"]) / isolated.numel()})
