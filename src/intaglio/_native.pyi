@@ -40,6 +40,13 @@ def sample(
 ) -> int: ...
 def logprobs(logits: Array, token: int, n: int) -> tuple[float, int, Array, Array]: ...
 
+def pursue(
+    gram: Array, correlations: Array, nonzeros: int, picks: int = 1, threads: int = 1
+) -> tuple[Array, Array]: ...
+def update_atoms(
+    atoms: Array, residual: Array, index: Array, value: Array, steps: int, threads: int = 1
+) -> tuple[Array, Array, Array]: ...
+
 class Matrix:
     kind: int
     rows: int

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from intaglio.lazy import lazy
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.sequence import Found
+from intaglio.solvers.whitening import root
 from intaglio.terms import LowRank, Metric
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
-DAMP = 1e-6  # of the mean diagonal of H, or what was never seen would be divided by nothing
-
 
 def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
     """W (out, in) as left right, each with the square root of the singular values.
@@ -25,7 +24,7 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
     Under H = C C^T the product closest to W in its outputs is the truncated decomposition of W C, times C^-1
     (SVD-LLM, 2403.07378).
     """
-    factor = _factor(metric, w.shape[1])
+    factor = root(metric, w.shape[1])
     u, s, v = torch.linalg.svd(w.double() @ factor, full_matrices=False)
     right, left = term.factors((w.shape[0], w.shape[1]))
     rank = left.shape[1]
@@ -34,15 +33,3 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
     state = right.rename(nearest(reads.float(), term.format, Metric(), None).state)
     writes = nearest((u[:, :rank] * roots).float(), term.format, Metric(), None).state
     return Found({**state, **left.rename(writes)}, {"rank": rank})
-
-
-def _factor(metric: Metric, cols: int) -> Tensor:
-    """C (in, in) float64, lower triangular, of the metric H = C C^T."""
-    if metric.h is None:
-        return torch.eye(cols, dtype=torch.float64)
-    h = metric.h.double()
-    if h.ndim == 1:
-        h = torch.diag(h)
-    mean = float(h.diagonal().mean())
-    factor: Tensor = torch.linalg.cholesky(h + (DAMP * mean or 1.0) * torch.eye(cols, dtype=torch.float64))
-    return factor

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from intaglio.solvers.clip import Clip
+from intaglio.solvers.dictionary import blockwise, shared
+from intaglio.solvers.learning import Learning
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
-from intaglio.terms import Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import Dense, DenseSparse, Dictionary, LowRank, Metric, Outliers, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
@@ -24,3 +26,7 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return largest(w, term, metric)
         case LowRank():
             return best_rank(w, term, metric)
+        case Dictionary():
+            return shared(w, term, metric, Learning())
+        case DenseSparse():
+            return blockwise(w, term, metric, Learning())

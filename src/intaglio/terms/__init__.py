@@ -9,6 +9,8 @@ import numpy as np
 from intaglio.errors import IntaglioError
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
+from intaglio.terms.dense_sparse import DenseSparse
+from intaglio.terms.dictionary import Dictionary
 from intaglio.terms.factor import Factor
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
@@ -17,11 +19,13 @@ from intaglio.terms.outliers import Outliers
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank
+Term = Dense | Outliers | LowRank | Dictionary | DenseSparse
 
 __all__ = [
     "Coded",
     "Dense",
+    "DenseSparse",
+    "Dictionary",
     "Factor",
     "LowRank",
     "Metric",
