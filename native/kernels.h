@@ -21,6 +21,8 @@ enum Kind : int32_t {
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
   // structures, made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
+  kEvenRows = 10,       // as many float16 in each row (`group`), with their columns       x float
+  kBlockDiagonal = 11,  // float16 blocks of `group` columns along the diagonal            x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -1,18 +1,24 @@
 // The structures: which file knows which kind.
 #pragma once
+#include "block_diagonal.h"
 #include "csr.h"
+#include "even.h"
 
 namespace intaglio {
 namespace {
 
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
+    case kEvenRows: return lay_even(from, to);
+    case kBlockDiagonal: return lay_block_diagonal(from, to);
     default: return lay_csr(from, to);
   }
 }
 
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
+    case kEvenRows: return even_row(w, r, out);
+    case kBlockDiagonal: return block_diagonal_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -115,7 +115,7 @@ def _index_bits(width: int) -> int:
 
 def _half(values: Array) -> Array:
     """float16, what is too large as the largest of 14 bits."""
-    most = np.float32(65472)
+    most = np.float32(65408)
     return np.clip(values, -most, most).astype(np.float16)
 
 

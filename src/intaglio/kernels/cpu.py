@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import BlockDiagonal, Csr, Floating, Format, Integer, Layout, SparseRows, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, EVEN_ROWS, BLOCK_DIAGONAL = range(12)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -161,6 +161,8 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
+    Candidate("even-rows", EVEN_ROWS, _only(SparseRows)),
+    Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -188,9 +190,21 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
-        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+        ((group, arrays),) = map(_pieces, operands)
+        return _native.structured(choice.kind, *first.shape, group, list(map(np.ascontiguousarray, arrays)), isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
+
+
+def _pieces(m: Operand) -> tuple[int, Sequence[Array]]:
+    """What the native kind of a structure is made of: one number of its own, and its arrays."""
+    match m.layout:
+        case SparseRows():
+            columns, values = m.layout.parts(m.state, m.shape)
+            return columns.shape[1], (columns.ravel(), values.ravel())
+        case BlockDiagonal():
+            return min(m.layout.width, m.shape[1]), (m.state["value"].ravel(),)
+        case _:
+            return 0, tuple(m.state.values())
 
 
 def decode(m: Operand) -> Array:
