@@ -24,6 +24,8 @@ enum Kind : int32_t {
   kLookup = 10,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
   kBsr4 = 11,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
   kBsr16 = 12,    // the same of float16                                                   x float
+  kEvenRows = 13,       // as many float16 in each row (`group`), with their columns       x float
+  kBlockDiagonal = 14,  // float16 blocks of `group` columns along the diagonal            x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -121,6 +121,16 @@ void check_pieces(const Pieces& p) {
       return require(p.length[1] == int64_t(p.rows) << p.group, "a table of 2^bits entries is needed for each row");
     case kBsr4:
     case kBsr16: return check_blocks(p);
+    case kEvenRows:
+      require(p.group > 0 && p.length[0] == int64_t(p.rows) * p.group && p.length[0] == p.length[1],
+              "every row needs as many columns as values");
+      return check_indices(p, 0, p.cols);
+    case kBlockDiagonal: {
+      require(p.group > 0, "blocks need a width");
+      const int64_t blocks = div_up(p.cols, p.group);
+      require(p.rows % blocks == 0 && p.length[0] == p.rows / blocks * p.cols, "rows must divide among the blocks");
+      return;
+    }
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

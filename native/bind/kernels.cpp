@@ -58,11 +58,14 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 // The bytes of an element of each array a kind is made of.
 const std::vector<int>& piece_widths(int kind) {
   static const std::vector<int> none, csr = {4, 2, 2}, lookup = {1, 2}, bsr4 = {4, 2, 1, 2, 1}, bsr16 = {4, 2, 2};
+  static const std::vector<int> even_rows = {2, 2}, block_diagonal = {2};
   switch (kind) {
     case kCsr: return csr;
     case kLookup: return lookup;
     case kBsr4: return bsr4;
     case kBsr16: return bsr16;
+    case kEvenRows: return even_rows;
+    case kBlockDiagonal: return block_diagonal;
     default: return none;
   }
 }

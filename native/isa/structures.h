@@ -1,7 +1,9 @@
 // The structures: which file knows which kind.
 #pragma once
+#include "block_diagonal.h"
 #include "bsr.h"
 #include "csr.h"
+#include "even.h"
 #include "lookup.h"
 
 namespace intaglio {
@@ -12,6 +14,8 @@ inline size_t lay(const Pieces* from, void* to) {
     case kLookup: return lay_lookup(from, to);
     case kBsr4:
     case kBsr16: return lay_bsr(from, to);
+    case kEvenRows: return lay_even(from, to);
+    case kBlockDiagonal: return lay_block_diagonal(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -21,6 +25,8 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kLookup: return lookup_row(w, r, out);
     case kBsr4:
     case kBsr16: return bsr_row(w, r, out);
+    case kEvenRows: return even_row(w, r, out);
+    case kBlockDiagonal: return block_diagonal_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -23,10 +23,8 @@ SOLVERS: list[Solver] = [
     Obs(),
     Obs(order="natural"),
     Obs(order="natural", grid="moving", block=16),
-
     GroupPrune("obs"),
     GroupPrune("magnitude", balance="matrix"),
-
     Spqr(),
     Spqr(0.05, order="natural", block=16),
 ]

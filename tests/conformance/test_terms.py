@@ -16,7 +16,18 @@ from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.site import arrays, of
 from intaglio.solvers import Greedy
-from intaglio.terms import Codebook, Coded, Dense, GroupSparse, LowRank, Metric, Outliers, Term
+from intaglio.terms import (
+    Codebook,
+    Coded,
+    Dense,
+    DenseSparse,
+    Dictionary,
+    GroupSparse,
+    LowRank,
+    Metric,
+    Outliers,
+    Term,
+)
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
 
 EXAMPLES: list[tuple[Term, ...]] = [
@@ -27,6 +38,11 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (GroupSparse(0.3, bits=3, group_size=24),),
     (GroupSparse(0.5, bits=16, group_size=32),),
     (GroupSparse(0.5), LowRank(4)),
+    (LowRank(compression=0.3),),
+    (Dictionary(0.2),),
+    (Dictionary(0.5, rho=8, bits=16),),
+    (DenseSparse(0.3, width=16, basis=8),),
+    (DenseSparse(0.5, width=24, basis=40, bits=14), LowRank(2)),
     (Dense(Integer(3, group_size=16)), Outliers(0.02)),
     (Codebook(2),),
     (Codebook(3),),

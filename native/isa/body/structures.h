@@ -1,7 +1,9 @@
 // Products with structures: which file multiplies which kind.
 #pragma once
+#include "block_diagonal.h"
 #include "bsr.h"
 #include "csr.h"
+#include "even.h"
 #include "lookup.h"
 
 namespace intaglio {
@@ -13,6 +15,8 @@ inline void structure_rows(const Matrix* w, const Activations* x, int32_t token0
     case kLookup: return lookup_rows(w, x, token0, token1, row0, row1, out);
     case kBsr4:
     case kBsr16: return bsr_rows(w, x, token0, token1, row0, row1, out);
+    case kEvenRows: return even_rows(w, x, token0, token1, row0, row1, out);
+    case kBlockDiagonal: return block_diagonal_rows(w, x, token0, token1, row0, row1, out);
     default: return csr_rows(w, x, token0, token1, row0, row1, out);
   }
 }

@@ -81,6 +81,7 @@ class Journal:
     def fisher(self) -> Path:
         """What errors of each weight cost, measured before the first block is coded."""
         return self.path / "fisher"
+
     def originals(self, index: int) -> Path:
         """What block `index` of the original model reads; the first reads the same in both."""
         return self.path / f"originals-{index:05d}" if index else self.activations(0)

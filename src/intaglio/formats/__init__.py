@@ -6,20 +6,33 @@
 from __future__ import annotations
 
 from intaglio.formats.bilevel import Bilevel
+from intaglio.formats.block_diagonal import BlockDiagonal
 from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
 from intaglio.formats.lookup import Lookup
+from intaglio.formats.sparse_rows import SparseRows
 from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating | Bilevel
-Structure = Csr | Lookup | Trits | Bsr
+Structure = Csr | SparseRows | BlockDiagonal | Bsr | Lookup | Trits
 Layout = Format | Structure
 
-__all__ = ["Bilevel", "Bsr", "Csr", "Floating", "Format", "Integer", "Layout", "Lookup", "Structure", "Trits", "TwoLevel"]
-
-Structure = Csr
-
+__all__ = [
+    "Bilevel",
+    "BlockDiagonal",
+    "Bsr",
+    "Csr",
+    "Floating",
+    "Format",
+    "Integer",
+    "Layout",
+    "Lookup",
+    "SparseRows",
+    "Structure",
+    "Trits",
+    "TwoLevel",
+]

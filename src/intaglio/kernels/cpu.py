@@ -11,6 +11,7 @@ import numpy as np
 from intaglio import _native
 from intaglio.formats import (
     Bilevel,
+    BlockDiagonal,
     Bsr,
     Csr,
     Floating,
@@ -18,6 +19,7 @@ from intaglio.formats import (
     Integer,
     Layout,
     Lookup,
+    SparseRows,
     Structure,
     TwoLevel,
 )
@@ -25,7 +27,8 @@ from intaglio.formats.pack import pack as pack_codes
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, LOOKUP, BSR4, BSR16 = range(13)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
+CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL = range(9, 15)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -193,6 +196,8 @@ CANDIDATES = (
     Candidate("lookup", LOOKUP, _only(Lookup)),
     Candidate("bsr4", BSR4, _blocks(coded=True)),
     Candidate("bsr16", BSR16, _blocks(coded=False)),
+    Candidate("even-rows", EVEN_ROWS, _only(SparseRows)),
+    Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -220,32 +225,36 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, _pieces(m))) for m in operands)
-        return _native.structured(choice.kind, *first.shape, _told(first.layout), arrays, isa)
+        ((told, arrays),) = map(_pieces, operands)
+        return _native.structured(
+            choice.kind, *first.shape, told, list(map(np.ascontiguousarray, arrays)), isa
+        )
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 
-def _told(layout: Layout) -> int:
-    """What else a kind of structure has to be told."""
-    match layout:
-        case Bsr():
-            return layout.group_size
+def _pieces(m: Operand) -> tuple[int, Sequence[Array]]:
+    """What the native kind of a structure is made of: one number of its own, and its arrays."""
+    match m.layout:
+        case SparseRows():
+            columns, values = m.layout.parts(m.state, m.shape)
+            return columns.shape[1], (columns.ravel(), values.ravel())
+        case BlockDiagonal():
+            return min(m.layout.width, m.shape[1]), (m.state["value"].ravel(),)
         case Lookup():
-            return layout.bits
+            return m.layout.bits, [array.ravel() for array in m.state.values()]
+        case Bsr():
+            return m.layout.group_size, _blocks_of(m.layout, m)
         case _:
-            return 0
+            return 0, tuple(m.state.values())
 
 
-def _pieces(m: Operand) -> list[Array]:
-    """The arrays of a structure as isa/<kind>.h names them."""
-    if not isinstance(m.layout, Bsr):
-        return [array.reshape(-1) for array in m.state.values()]
-    kept = m.layout.kept(m.state, m.shape)
+def _blocks_of(layout: Bsr, m: Operand) -> Sequence[Array]:
+    kept = layout.kept(m.state, m.shape)
     offset = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
     where = [offset, np.nonzero(kept)[1].astype(np.uint16)]
-    if m.layout.bits == 16:
+    if layout.bits == 16:
         return [*where, m.state["value"].reshape(-1)]
-    codes, scale, zero = m.layout.codes(m.state)
+    codes, scale, zero = layout.codes(m.state)
     return [*where, pack_codes(codes, 4).reshape(-1), scale, zero]
 
 

@@ -8,12 +8,23 @@ from intaglio.solvers.greedy import Greedy
 from intaglio.solvers.group_prune import GroupPrune
 from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.kmeans import KMeans
+from intaglio.solvers.ksvd import Ksvd
 from intaglio.solvers.obs import Obs
 from intaglio.solvers.ptqtp import Ptqtp
-
-Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune | Spqr
-
-__all__ = ["Alternate", "Clip", "Greedy", "GroupPrune", "Hqq", "KMeans", "Obs", "Ptqtp", "Solver", "Spqr"]
-
 from intaglio.solvers.spqr import Spqr
 
+Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune | Spqr | Ksvd
+
+__all__ = [
+    "Alternate",
+    "Clip",
+    "Greedy",
+    "GroupPrune",
+    "Hqq",
+    "KMeans",
+    "Ksvd",
+    "Obs",
+    "Ptqtp",
+    "Solver",
+    "Spqr",
+]

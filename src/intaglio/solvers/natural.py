@@ -6,13 +6,26 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.codebook import best_table
+from intaglio.solvers.dictionary import blockwise, shared
 from intaglio.solvers.groups import salient
+from intaglio.solvers.learning import Learning
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
 from intaglio.solvers.sequence import Found
 from intaglio.solvers.trits import trit_planes
-from intaglio.terms import Codebook, Dense, GroupSparse, LowRank, Metric, Outliers, Term, TritPlanes
+from intaglio.terms import (
+    Codebook,
+    Dense,
+    DenseSparse,
+    Dictionary,
+    GroupSparse,
+    LowRank,
+    Metric,
+    Outliers,
+    Term,
+    TritPlanes,
+)
 from intaglio.types import State
 
 if TYPE_CHECKING:
@@ -45,3 +58,7 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return trit_planes(w, term, metric)
         case GroupSparse():
             return salient(w, term, metric, clip, metric.diagonal(w.shape[1]), "row")
+        case Dictionary():
+            return shared(w, term, metric, Learning())
+        case DenseSparse():
+            return blockwise(w, term, metric, Learning())

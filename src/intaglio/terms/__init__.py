@@ -10,6 +10,8 @@ from intaglio.errors import IntaglioError
 from intaglio.terms.codebook import Codebook
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
+from intaglio.terms.dense_sparse import DenseSparse
+from intaglio.terms.dictionary import Dictionary
 from intaglio.terms.factor import Factor
 from intaglio.terms.group_sparse import GroupSparse
 from intaglio.terms.low_rank import LowRank
@@ -20,12 +22,14 @@ from intaglio.terms.trit_planes import TritPlanes
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank | Codebook | TritPlanes | GroupSparse
+Term = Dense | Outliers | LowRank | Codebook | TritPlanes | GroupSparse | Dictionary | DenseSparse
 
 __all__ = [
     "Codebook",
     "Coded",
     "Dense",
+    "DenseSparse",
+    "Dictionary",
     "Factor",
     "GroupSparse",
     "LowRank",

@@ -1,0 +1,54 @@
+// Learning a dictionary as Python sees it.
+#include "pursuit.h"
+
+#include <algorithm>
+
+#include "arrays.h"
+
+namespace {
+
+using namespace intaglio;
+
+void require_threads(int threads) { require(threads >= 1 && threads <= 1024, "threads must be in 1..1024"); }
+
+nb::tuple bound_pursue(Floats2 gram, Floats2 correlations, int nonzeros, int picks, int threads) {
+  const size_t atoms = gram.shape(0);
+  require(atoms >= 1 && atoms <= 65536 && gram.shape(1) == atoms, "gram must be square, of at most 65536 atoms");
+  require(correlations.shape(1) == atoms, "correlations must have " + std::to_string(atoms) + " columns");
+  require(nonzeros >= 1 && size_t(nonzeros) <= atoms, "nonzeros must be in 1.." + std::to_string(atoms));
+  require(picks >= 1, "picks must be positive");
+  require_threads(threads);
+  const size_t n = correlations.shape(0);
+  Codes codes{};
+  {
+    nb::gil_scoped_release release;
+    codes = pursue(gram.data(), int32_t(atoms), correlations.data(), dim32(n), nonzeros, picks, threads);
+  }
+  return nb::make_tuple(numpy(std::move(codes.index), {n, size_t(nonzeros)}), numpy(std::move(codes.value), {n, size_t(nonzeros)}));
+}
+
+nb::tuple bound_update_atoms(Floats2 atoms, Floats2 residual, Array2<uint16_t> index, Floats2 value, int steps, int threads) {
+  const size_t k = atoms.shape(0), dim = atoms.shape(1), n = residual.shape(0), nonzeros = index.shape(1);
+  require(residual.shape(1) == dim, "residual must have " + std::to_string(dim) + " columns");
+  require(index.shape(0) == n && value.shape(0) == n && value.shape(1) == nonzeros, "index and value must have a row a signal");
+  require(std::all_of(index.data(), index.data() + index.size(), [&](uint16_t i) { return i < k; }),
+          "an index must be below " + std::to_string(k));
+  require(steps >= 1, "steps must be positive");
+  require_threads(threads);
+  std::vector<float> d(atoms.data(), atoms.data() + k * dim), r(residual.data(), residual.data() + n * dim);
+  Codes codes{dim32(n), dim32(nonzeros), {index.data(), index.data() + index.size()}, {value.data(), value.data() + value.size()}};
+  {
+    nb::gil_scoped_release release;
+    update_atoms(d.data(), dim32(k), dim32(dim), r.data(), &codes, steps, threads);
+  }
+  return nb::make_tuple(numpy(std::move(d), {k, dim}), numpy(std::move(codes.value), {n, nonzeros}), numpy(std::move(r), {n, dim}));
+}
+
+}  // namespace
+
+void bind_pursuit(nb::module_& m) {
+  m.def("pursue", bound_pursue, nb::arg("gram"), nb::arg("correlations"), nb::arg("nonzeros"), nb::arg("picks") = 1,
+        nb::arg("threads") = 1, "Orthogonal matching pursuit: (index uint16, value float32), (signals, nonzeros) each");
+  m.def("update_atoms", bound_update_atoms, nb::arg("atoms"), nb::arg("residual"), nb::arg("index"), nb::arg("value"),
+        nb::arg("steps"), nb::arg("threads") = 1, "K-SVD's sweep over the atoms: atoms, value and residual as they are then");
+}

@@ -1,0 +1,64 @@
+"""Ksvd: dictionaries and block bases, learnt by K-SVD for the outputs of a layer (CoSpaDi, 2509.22075)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from intaglio.formats import Integer
+from intaglio.solvers.clip import Clip
+from intaglio.solvers.dictionary import blockwise, shared
+from intaglio.solvers.learning import Learning
+from intaglio.solvers.natural import natural
+from intaglio.solvers.sequence import Found, in_sequence
+from intaglio.terms import Coded, DenseSparse, Dictionary, Metric, Term
+
+if TYPE_CHECKING:
+    from intaglio.types import Tensor
+
+USUAL = Learning()
+
+
+class Ksvd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ksvd"):
+    """At most `sweeps` of sparse coding and of updating the atoms; fewer when one gains less than `tolerance`.
+
+    `picks`: atoms a signal chooses between two least squares; 1 is orthogonal matching pursuit as it was
+    published. `steps`: of the power method for each atom. `seed`: of the order in which rows start as atoms.
+    """
+
+    sweeps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = USUAL.sweeps
+    picks: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = USUAL.picks
+    steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = USUAL.steps
+    tolerance: Annotated[float, msgspec.Meta(ge=0, lt=1)] = USUAL.tolerance
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = USUAL.seed
+
+    def solve(
+        self,
+        w: Tensor,
+        terms: Sequence[Term],
+        metric: Metric,
+        *,
+        clip: Clip | None = None,
+        activation: Integer | None = None,
+        bias: Tensor | None = None,
+        name: str = "matrix",
+    ) -> Coded:
+        """W (out, in) as the sum of `terms`."""
+
+        def find(rest: Tensor, term: Term) -> Found:
+            match term:
+                case Dictionary():
+                    return shared(rest, term, metric, self.how)
+                case DenseSparse():
+                    return blockwise(rest, term, metric, self.how)
+                case _:
+                    return natural(rest, term, metric, clip)
+
+        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+
+    @property
+    def how(self) -> Learning:
+        """The same as the learning takes it."""
+        return Learning(self.sweeps, self.picks, self.steps, self.tolerance, self.seed)
