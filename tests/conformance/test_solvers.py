@@ -14,16 +14,19 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.solvers import Clip, Greedy, Obs, Prune, Solver
+from intaglio.terms import NM, Coded, Dense, Metric, Sparse, Term
 
 SOLVERS: list[Solver] = [Greedy(), Obs(), Obs(order="natural"), Obs(order="natural", grid="moving", block=16)]
+SOLVERS += [Prune("magnitude"), Prune("wanda"), Prune("sparsegpt", block=16)]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
     (Dense(Integer(8, symmetric=True)),),
     (Dense(TwoLevel(3, group_size=16)),),
     (Dense(Floating("bfloat16")),),
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
+    (NM(4, 8), NM(2, 8, "int8")),
+    (Sparse(0.7),),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

@@ -14,7 +14,7 @@ from intaglio.models.observe import Observation
 from intaglio.models.reference import by_point, rounding
 from intaglio.models.spec import ModelSpec
 from intaglio.recipe import Rule
-from intaglio.solvers import Greedy
+from intaglio.solvers import Greedy, Prune
 from intaglio.terms import Coded, Dense, Metric, decode
 from intaglio.transforms import Transform
 from intaglio.types import Array
@@ -51,6 +51,8 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
+    if isinstance(rule.solver, Prune) and rule.solver.score == "magnitude":
+        return rule.clip is not None and rule.clip.enabled
     if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True
     return not all(isinstance(term, Dense) for term in rule.terms)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
+from intaglio.formats.nm import NM
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code | of what is left of a matrix when most of it is left out
 Format = Integer | TwoLevel | Floating
-Structure = Csr
+Structure = Csr | NM
 Layout = Format | Structure
 
-__all__ = ["Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = ["NM", "Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Floating, Integer, Layout, TwoLevel
+from intaglio.formats import NM, Floating, Integer, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -14,7 +14,7 @@ KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
 def label(layout: Layout) -> str:
-    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `csr`."""
+    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `2:4 float16`, `csr`."""
     match layout:
         case Floating():
             return layout.dtype
@@ -23,6 +23,8 @@ def label(layout: Layout) -> str:
         case Integer():
             group = f"g{layout.group_size}" if layout.group_size else "channel"
             return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
+        case NM():
+            return f"{layout.n}:{layout.m} {layout.value}"
         case _:
             return str(layout.__struct_config__.tag)
 

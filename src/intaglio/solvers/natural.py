@@ -8,8 +8,9 @@ from intaglio.solvers.clip import Clip
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
+from intaglio.solvers.patterns import view
 from intaglio.solvers.sequence import Found
-from intaglio.terms import Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import NM, Dense, LowRank, Metric, Outliers, Sparse, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
@@ -24,3 +25,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return largest(w, term, metric)
         case LowRank():
             return best_rank(w, term, metric)
+        case NM() | Sparse():
+            return view(w, term, metric)

@@ -12,20 +12,24 @@ from intaglio.terms.dense import Dense
 from intaglio.terms.factor import Factor
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
+from intaglio.terms.nm import NM
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.sparse import Sparse
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank
+Term = Dense | Outliers | LowRank | NM | Sparse
 
 __all__ = [
+    "NM",
     "Coded",
     "Dense",
     "Factor",
     "LowRank",
     "Metric",
     "Outliers",
+    "Sparse",
     "Term",
     "decode",
     "nbits",
