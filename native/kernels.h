@@ -21,6 +21,8 @@ enum Kind : int32_t {
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
   // structures, made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
+  kNm = 10,       // of every m columns n float16; group = n << 8 | m                        x float
+  kNm8 = 11,      // the same of int8, one scale a row                                      x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

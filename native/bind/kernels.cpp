@@ -57,9 +57,11 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 
 // The bytes of an element of each array a kind is made of.
 const std::vector<int>& piece_widths(int kind) {
-  static const std::vector<int> none, csr = {4, 2, 2};
+  static const std::vector<int> none, csr = {4, 2, 2}, nm = {1, 2}, nm8 = {1, 1, 4};
   switch (kind) {
     case kCsr: return csr;
+    case kNm: return nm;
+    case kNm8: return nm8;
     default: return none;
   }
 }

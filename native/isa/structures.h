@@ -1,18 +1,23 @@
 // The structures: which file knows which kind.
 #pragma once
 #include "csr.h"
+#include "nm.h"
 
 namespace intaglio {
 namespace {
 
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
+    case kNm:
+    case kNm8: return lay_nm(from, to);
     default: return lay_csr(from, to);
   }
 }
 
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
+    case kNm:
+    case kNm8: return nm_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -63,8 +63,8 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
             return "places in a block do not rise"
         if not np.isfinite(state["value"]).all():
             return "values are not finite"
-        last = self.places(state, shape)[:, -1] + (self.blocks(shape[1]) - 1) * self.m
-        if state["value"][:, -self.n :][last >= shape[1]].any():
+        used = shape[1] - (self.blocks(shape[1]) - 1) * self.m  # columns of the last block
+        if state["value"][:, -self.n :][self.places(state, shape)[:, -1] >= used].any():
             return f"a value stands behind the last of {shape[1]} columns"
         if self.value == "int8" and not (np.isfinite(state["scale"]).all() and (state["scale"] >= 0).all()):
             return "scale has negative or non-finite values"

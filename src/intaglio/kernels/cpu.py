@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import NM, Csr, Floating, Format, Integer, Layout, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, NM16, NM8 = range(12)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -136,6 +136,15 @@ def _only(layout: type[Layout]) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _nm(value: str) -> Callable[[Operand], str | None]:
+    def declines(m: Operand) -> str | None:
+        if not isinstance(m.layout, NM):
+            return f"runs nm, got {_name(m.layout)}"
+        return None if m.layout.value == value else f"runs {value} values, got {m.layout.value}"
+
+    return declines
+
+
 def _name(layout: Layout | type[Layout]) -> str:
     return str(layout.__struct_config__.tag)
 
@@ -161,6 +170,8 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
+    Candidate("nm", NM16, _nm("float16")),
+    Candidate("nm-int8", NM8, _nm("int8")),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -188,9 +199,17 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
-        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+        group, arrays = _pieces(*operands)
+        return _native.structured(choice.kind, *first.shape, group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
+
+
+def _pieces(m: Operand) -> tuple[int, list[Array]]:
+    """What else the native kind has to be told, and its arrays."""
+    if isinstance(m.layout, NM):
+        state = {**m.state, "place": m.layout.places(m.state, m.shape)}
+        return m.layout.n << 8 | m.layout.m, [np.ascontiguousarray(a).reshape(-1) for a in state.values()]
+    return 0, list(map(np.ascontiguousarray, m.state.values()))
 
 
 def decode(m: Operand) -> Array:
