@@ -8,6 +8,7 @@ from __future__ import annotations
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
+from intaglio.formats.largest import Largest
 from intaglio.formats.nm import NM
 from intaglio.formats.twolevel import TwoLevel
 
@@ -15,5 +16,17 @@ from intaglio.formats.twolevel import TwoLevel
 Format = Integer | TwoLevel | Floating
 Structure = Csr | NM
 Layout = Format | Structure
+Activation = Integer | Largest  # what the input of a linear becomes at run time
 
-__all__ = ["NM", "Csr", "Floating", "Format", "Integer", "Layout", "Structure", "TwoLevel"]
+__all__ = [
+    "NM",
+    "Activation",
+    "Csr",
+    "Floating",
+    "Format",
+    "Integer",
+    "Largest",
+    "Layout",
+    "Structure",
+    "TwoLevel",
+]

@@ -1,4 +1,4 @@
-"""NM: in every block of m neighbouring columns at most n elements that are not zero (N:M structured sparsity)."""
+"""NM: in every block of m columns at most n elements that are not zero (N:M structured sparsity)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
     def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
         """Type and shape of everything stored for a matrix of this shape."""
         rows, blocks = shape[0], self.blocks(shape[1])
-        width = packed_width(blocks * self.m, 1) if self.masked else packed_width(self._kept(shape), self.number_bits)
+        places = (blocks * self.m, 1) if self.masked else (blocks * self.n, self.number_bits)
         stored = {
-            "place": Stored(np.dtype(np.uint8), (rows, width)),
+            "place": Stored(np.dtype(np.uint8), (rows, packed_width(*places))),
             "value": Stored(np.dtype(self.value), (rows, self._kept(shape))),
         }
         return stored | ({"scale": Stored(np.dtype(np.float32), (rows, 1))} if self.value == "int8" else {})
@@ -89,12 +89,14 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
         return np.ascontiguousarray(w.reshape(rows, -1)[:, : shape[1]])
 
     def store(self, w: Array) -> State:
-        """What is stored of w (out, in) float, of which no block has more than n elements that are not zero."""
+        """What is stored of w (out, in) float, no block of which has more than n that are not zero."""
         rows, cols = w.shape
         blocks = self.blocks(cols)
         padded = np.pad(w, ((0, 0), (0, blocks * self.m - cols))).reshape(rows, blocks, self.m)
         assert ((padded != 0).sum(2) <= self.n).all(), "a block has too many"
-        first = np.argsort(padded == 0, axis=2, kind="stable")[:, :, : self.n]  # zeros fill up what is missing
+        first = np.argsort(padded == 0, axis=2, kind="stable")[
+            :, :, : self.n
+        ]  # zeros fill up what is missing
         places: Array = np.sort(first, axis=2)
         kept = np.take_along_axis(padded, places, axis=2).reshape(rows, -1)
         return {"place": self._pack(places), **self._round(kept)}
@@ -120,6 +122,6 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
         if self.value == "int8":
             scale = np.maximum(most / 127, np.finfo(np.float32).tiny).astype(np.float32)
             return {"value": np.rint(kept / scale).clip(-127, 127).astype(np.int8), "scale": scale}
-        if (largest := float(most.max())) > np.finfo(np.float16).max:
+        if (largest := float(most.max())) > float(np.finfo(np.float16).max):
             raise IntaglioError(f"a weight of {largest:.3g} does not fit float16: value int8 holds it")
         return {"value": kept.astype(np.float16)}

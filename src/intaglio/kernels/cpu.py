@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import NM, Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import NM, Activation, Csr, Floating, Format, Integer, Layout, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
@@ -27,7 +27,7 @@ class Operand:
     shape: tuple[int, int]
     layout: Layout
     state: State
-    activation: Integer | None = None
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import NM, Floating, Integer, Layout, TwoLevel
+from intaglio.formats import NM, Floating, Integer, Largest, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -41,8 +41,15 @@ def of_term(term: Term, shape: tuple[int, int]) -> str:
 
 def of(coded: Coded) -> str:
     """Weights x activations of one matrix: `int4 g64 x float`."""
+    match coded.activation:
+        case None:
+            reads = "float"
+        case Largest(n=n, m=m):
+            reads = f"{n}:{m}"
+        case Integer(bits=bits):
+            reads = f"int{bits}"
     weights = " + ".join(of_term(term, coded.shape) for term in coded.terms)
-    return f"{weights} x {'float' if coded.activation is None else f'int{coded.activation.bits}'}"
+    return f"{weights} x {reads}"
 
 
 def summary(checkpoint: Checkpoint, kv_bits: int) -> str:

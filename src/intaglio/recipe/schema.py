@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from intaglio.attention import Codec
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.models import texts
 from intaglio.solvers import Clip, Greedy, Solver
 from intaglio.terms import Term
@@ -33,7 +33,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     terms: tuple[Term, ...] = ()
     solver: Solver = Greedy()
     clip: Clip | None = None
-    activation: Integer | None = None  # what the input is quantized to at run time
+    activation: Activation | None = None  # what the input is quantized to at run time
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

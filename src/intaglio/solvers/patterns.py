@@ -1,4 +1,4 @@
-"""Which elements of a matrix are kept, by what their loss would cost: the most of a pattern. Ties go to the first."""
+"""Which elements of a matrix are kept: of a pattern those whose loss costs most. Ties go to the first."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Pattern = NM | Sparse
 
 def dearest_of_blocks(costs: Tensor, n: int, m: int) -> Tensor:
     """True for the n of every m neighbouring columns that cost most; costs (out, in) -> bool (out, in)."""
-    blocks = torch.nn.functional.pad(costs, (0, -costs.shape[1] % m), value=-1).unflatten(1, (-1, m))
+    blocks = torch.nn.functional.pad(costs, (0, -costs.shape[1] % m), value=-1).reshape(len(costs), -1, m)
     chosen = torch.sort(blocks, dim=2, descending=True, stable=True).indices[:, :, :n]
     kept = torch.zeros_like(blocks, dtype=torch.bool).scatter_(2, chosen, True)
     return kept.reshape(len(costs), -1)[:, : costs.shape[1]]
 
 
 def dearest_share(costs: Tensor, share: float, *, of_rows: bool) -> Tensor:
-    """True for the share of all elements, or of each row's, that cost most; bool (out, in), no fewer than one."""
+    """True for the share of all elements, or of each row's, that cost most: bool (out, in)."""
     compared = costs if of_rows else costs.reshape(1, -1)
     count = max(1, round(share * compared.shape[1]))
     chosen = torch.sort(compared, dim=1, descending=True, stable=True).indices[:, :count]

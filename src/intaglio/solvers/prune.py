@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
@@ -44,7 +44,7 @@ class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:
@@ -73,7 +73,7 @@ class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         return stored(kept.t().contiguous(), term)._replace(notes={"damp": damp})
 
     def _prune_block(self, w: Tensor, factor: Tensor, term: Pattern, kept: Tensor) -> Tensor:
-        """Fills in `kept` (block, out) and moves w (block, out); the errors are what the columns after it need."""
+        """Fills in `kept` (block, out) and moves w (block, out); the errors concern the columns after it."""
         step = term.m if isinstance(term, NM) else len(w)  # columns that are chosen among at once
         errors = torch.empty_like(w)
         chosen = torch.empty_like(w, dtype=torch.bool)

@@ -13,7 +13,7 @@ from intaglio.terms.factor import Factor, Product
 class Sparse(
     Product, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="sparse"
 ):
-    """About `share` of the elements, in compressed rows: 32 bits each, and 32 a row. Half is as large as float16."""
+    """About `share` of the elements, in compressed rows: 32 bits each; half of them as large as float16."""
 
     share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
 
