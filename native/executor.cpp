@@ -117,9 +117,10 @@ Slice Executor::slice(Columns c) const {
   return {b, c.offset, c.width};
 }
 
-Target Executor::target(Columns columns, int32_t round_bits) const {
-  check_range("bits of activations", round_bits, 0, 8);
-  return {slice(columns), round_bits};
+Target Executor::target(Columns columns, int32_t rounding) const {
+  if (rounding > 8) check_range("columns of a block", rounding & 255, rounding >> 8, kMostBlock);
+  else check_range("bits of activations", rounding, 0, 8);
+  return {slice(columns), rounding};
 }
 
 const float* Executor::vector(int32_t id) const {
@@ -132,12 +133,12 @@ void Executor::add(Args&&... args) {
   counters_ = std::make_unique<Counter[]>(ops_.size());
 }
 
-void Executor::embed(int32_t matrix, Columns to, int32_t round_bits, float scale) {
-  add<Embed>(kernels_, matrices_.at(matrix), target(to, round_bits), scale);
+void Executor::embed(int32_t matrix, Columns to, int32_t rounding, float scale) {
+  add<Embed>(kernels_, matrices_.at(matrix), target(to, rounding), scale);
 }
 
-void Executor::norm(Columns source, Columns to, int32_t round_bits, int32_t gain, float eps, Rows rows) {
-  add<Norm>(kernels_, slice(source), target(to, round_bits), vector(gain), eps, rows);
+void Executor::norm(Columns source, Columns to, int32_t rounding, int32_t gain, float eps, Rows rows) {
+  add<Norm>(kernels_, slice(source), target(to, rounding), vector(gain), eps, rows);
 }
 
 void Executor::add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha) {
@@ -155,8 +156,8 @@ void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bi
   add<Linear>(kernels_, m, x, y, vector(bias), alpha, accumulate, rows, limits_.threads);
 }
 
-void Executor::gate(Columns gate, Columns up, Columns to, int32_t round_bits, int32_t activation) {
-  add<Gate>(kernels_, slice(gate), slice(up), target(to, round_bits), activation);
+void Executor::gate(Columns gate, Columns up, Columns to, int32_t rounding, int32_t activation) {
+  add<Gate>(kernels_, slice(gate), slice(up), target(to, rounding), activation);
 }
 
 void Executor::append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain,

@@ -28,11 +28,11 @@ class Executor {
   struct Columns {
     int32_t buffer, offset, width;  // buffer -1: the step's logits
   };
-  void embed(int32_t matrix, Columns target, int32_t round_bits, float scale);
-  void norm(Columns source, Columns target, int32_t round_bits, int32_t gain, float eps, Rows rows);
+  void embed(int32_t matrix, Columns target, int32_t rounding, float scale);
+  void norm(Columns source, Columns target, int32_t rounding, int32_t gain, float eps, Rows rows);
   void add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha);
   void linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate, Rows rows);
-  void gate(Columns gate, Columns up, Columns target, int32_t round_bits, int32_t activation);
+  void gate(Columns gate, Columns up, Columns target, int32_t rounding, int32_t activation);
   void append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain, float eps);
   void attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap);
   void softcap(float cap);
@@ -67,7 +67,7 @@ class Executor {
   static constexpr int32_t kNone = -1, kOver = -2;
 
   Slice slice(Columns columns) const;
-  Target target(Columns columns, int32_t round_bits) const;
+  Target target(Columns columns, int32_t rounding) const;
   const float* vector(int32_t id) const;
   template <class T, class... Args>
   void add(Args&&... args);

@@ -26,6 +26,8 @@ enum Kind : int32_t {
   kBsr16 = 12,    // the same of float16                                                   x float
   kEvenRows = 13,       // as many float16 in each row (`group`), with their columns       x float
   kBlockDiagonal = 14,  // float16 blocks of `group` columns along the diagonal            x float
+  kNm = 15,       // of every m columns n float16; group = n << 8 | m                      x float
+  kNm8 = 16,      // the same of int8, one scale a row                                     x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -36,12 +36,27 @@ void round_to_grid(float* x, int32_t n, int32_t bits) {
   for (int32_t i = 0; i < n; ++i) x[i] = std::nearbyint(x[i] / scale) * scale;
 }
 
+// Of every m columns the n largest stay, of equal ones the first; the rest become zero. A token with NaN stays as it is.
+void keep_largest(float* x, int32_t columns, int32_t n, int32_t m) {
+  for (int32_t begin = 0; begin < columns; begin += m, x += m) {
+    const int32_t width = std::min(m, columns - begin);
+    float size[kMostBlock];
+    for (int32_t i = 0; i < width; ++i) size[i] = std::fabs(x[i]);
+    for (int32_t i = 0; i < width; ++i) {
+      int32_t before = 0;
+      for (int32_t j = 0; j < width; ++j) before += size[j] > size[i] || (size[j] == size[i] && j < i);
+      if (before >= n) x[i] = 0;
+    }
+  }
+}
+
 void finish(const Kernels* kernels, const Target& target, int32_t r, float* x) {
   const Buffer& b = *target.slice.buffer;
   if (b.sum_group) {
     kernels->quantize(x, b.width, b.sum_group, b.q.data() + r * b.ld, b.scale.data() + r, b.sums.data() + r * b.lds);
   }
-  if (target.round_bits) round_to_grid(x, target.slice.width, target.round_bits);
+  if (target.rounding > 8) keep_largest(x, target.slice.width, target.rounding >> 8, target.rounding & 255);
+  else if (target.rounding) round_to_grid(x, target.slice.width, target.rounding);
 }
 
 }  // namespace

@@ -4,15 +4,18 @@
 
 namespace intaglio {
 
+constexpr int32_t kMostBlock = 16;  // inputs of which the largest are kept
+
 // Which rows an op walks: every token, those whose logits are wanted (already side by side), or these taken out of
 // all tokens.
 enum class Rows : int32_t { kTokens, kWanted, kGathered };
 
 // Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. With
-// `round_bits` the floats are rounded to the integer grid a linear was made for but has no kernel of its own to read.
+// `rounding` the floats become what a linear was made for but has no kernel of its own to read: an integer grid, or the
+// largest of every few.
 struct Target {
   Slice slice;
-  int32_t round_bits;  // 0: exact
+  int32_t rounding;  // 0: exact; up to 8: bits of the grid; n << 8 | m: the n largest of every m
 };
 
 // target = scale * row(embedding, token)

@@ -108,6 +108,18 @@ void check_blocks(const Pieces& p) {
   check_range(static_cast<const uint8_t*>(p.array[4]), blocks, 15, "a zero point");
 }
 
+// Places within blocks of m columns, n in each, and their values. Behind the last column kernels see zeros.
+void check_nm(const Pieces& p) {
+  const int32_t n = p.group >> 8, m = p.group & 255;
+  require((m == 4 || m == 8 || m == 16) && n >= 1 && n <= m, "n:m must be of m 4, 8 or 16, got " + std::to_string(n) + ":" +
+                                                                 std::to_string(m));
+  const int64_t kept = div_up(p.cols, m) * n * p.rows;
+  require(p.length[0] == kept && p.length[1] == kept, "places and values must be " + std::to_string(kept));
+  require(p.kind == kNm || p.length[2] == p.rows, "a scale is needed for each row");
+  const auto* place = static_cast<const uint8_t*>(p.array[0]);
+  require(std::all_of(place, place + kept, [&](uint8_t c) { return c < m; }), "a place must be below " + std::to_string(m));
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -131,6 +143,8 @@ void check_pieces(const Pieces& p) {
       require(p.rows % blocks == 0 && p.length[0] == p.rows / blocks * p.cols, "rows must divide among the blocks");
       return;
     }
+    case kNm:
+    case kNm8: return check_nm(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

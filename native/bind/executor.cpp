@@ -69,12 +69,12 @@ void bind_program(nb::class_<Executor>& c) {
            [](Executor& e, Array1<float> v) { return e.add_vector(v.data(), length(v.shape(0))); })
       .def("add_matrix", [](Executor& e, const PackedMatrix& m) { return e.add_matrix(&m.m); }, nb::keep_alive<1, 2>())
       .def("add_rope", &Executor::add_rope, nb::arg("inv_freq"), nb::arg("scale"))
-      .def("embed", [](Executor& e, int32_t matrix, Columns target, int32_t round_bits, float scale) {
-        e.embed(matrix, columns(target), round_bits, scale);
+      .def("embed", [](Executor& e, int32_t matrix, Columns target, int32_t rounding, float scale) {
+        e.embed(matrix, columns(target), rounding, scale);
       })
-      .def("norm", [](Executor& e, Columns source, Columns target, int32_t round_bits, int32_t gain, float eps,
+      .def("norm", [](Executor& e, Columns source, Columns target, int32_t rounding, int32_t gain, float eps,
                       int32_t which) {
-        e.norm(columns(source), columns(target), round_bits, gain, eps, rows(which));
+        e.norm(columns(source), columns(target), rounding, gain, eps, rows(which));
       })
       .def("add_norm", [](Executor& e, Columns source, Columns residual, int32_t gain, float eps, float alpha) {
         e.add_norm(columns(source), columns(residual), gain, eps, alpha);
@@ -83,8 +83,8 @@ void bind_program(nb::class_<Executor>& c) {
                         bool accumulate, int32_t which) {
         e.linear(matrix, source, columns(target), bias, alpha, accumulate, rows(which));
       })
-      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t round_bits, int32_t activation) {
-        e.gate(columns(gate), columns(up), columns(target), round_bits, activation);
+      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t rounding, int32_t activation) {
+        e.gate(columns(gate), columns(up), columns(target), rounding, activation);
       })
       .def("append", [](Executor& e, int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain,
                         int32_t k_gain, float eps) {

@@ -86,6 +86,20 @@ inline Entries<N> load_entries(const uint16_t* half) {
 }
 template <int N>
 inline VF pick(const Entries<N>& table, VI i) { return gather(table.of, vandq_s32(i, seti(N - 1))); }
+constexpr int kNarrow = 8;
+template <int W>
+struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
+  uint8x16_t bytes[W / 4];
+  void load(const float* x) {
+    for (int i = 0; i < W / 4; ++i) bytes[i] = vld1q_u8((const uint8_t*)(x + 4 * i));
+  }
+  VF pick(VI i) const {  // a table of bytes: the four of column c are 4c .. 4c + 3
+    const int32x4_t four = vmulq_s32(vandq_s32(i, vdupq_n_s32(W - 1)), vdupq_n_s32(0x04040404));
+    const uint8x16_t at = vreinterpretq_u8_s32(vaddq_s32(four, vdupq_n_s32(0x03020100)));
+    if constexpr (W == 8) return vreinterpretq_f32_u8(vqtbl2q_u8(uint8x16x2_t{{bytes[0], bytes[1]}}, at));
+    else return vreinterpretq_f32_u8(vqtbl4q_u8(uint8x16x4_t{{bytes[0], bytes[1], bytes[2], bytes[3]}}, at));
+  }
+};
 inline VI addi(VI a, VI b) { return vaddq_s32(a, b); }
 inline VI subi(VI a, VI b) { return vsubq_s32(a, b); }
 inline VI muli(VI a, VI b) { return vmulq_s32(a, b); }

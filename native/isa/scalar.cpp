@@ -100,6 +100,8 @@ float structure_dot(const Matrix* w, int32_t r, const float* x) {
     case kBsr16: return bsr_dot(w, r, x);
     case kEvenRows: return even_dot(w, r, x);
     case kBlockDiagonal: return block_diagonal_dot(w, r, x);
+    case kNm:
+    case kNm8: return nm_dot(w, r, x);
     default: {
       const Csr m = csr_of(w);
       return csr_part(m, m.offset[r], m.offset[r + 1], x);

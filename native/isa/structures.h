@@ -5,6 +5,7 @@
 #include "csr.h"
 #include "even.h"
 #include "lookup.h"
+#include "nm.h"
 
 namespace intaglio {
 namespace {
@@ -16,6 +17,8 @@ inline size_t lay(const Pieces* from, void* to) {
     case kBsr16: return lay_bsr(from, to);
     case kEvenRows: return lay_even(from, to);
     case kBlockDiagonal: return lay_block_diagonal(from, to);
+    case kNm:
+    case kNm8: return lay_nm(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -27,6 +30,8 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kBsr16: return bsr_row(w, r, out);
     case kEvenRows: return even_row(w, r, out);
     case kBlockDiagonal: return block_diagonal_row(w, r, out);
+    case kNm:
+    case kNm8: return nm_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -23,6 +23,19 @@ inline VF less(VF a, VF b, VF yes, VF no) { return _mm256_blendv_ps(no, yes, _mm
 inline VF load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_u16(const uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VF gather(const float* p, VI i) { return _mm256_i32gather_ps(p, i, 4); }
+constexpr int kNarrow = 8;
+template <int W>
+struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
+  VF part[W / 8];
+  inline void load(const float* x) {
+    for (int i = 0; i < W / 8; ++i) part[i] = loadf(x + 8 * i);
+  }
+  inline VF pick(VI i) const {
+    const VF low = _mm256_permutevar8x32_ps(part[0], i);
+    if constexpr (W == 8) return low;
+    else return _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(part[1], i), _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+  }
+};
 inline void store_half(uint16_t* p, VF v) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
 inline VF load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));

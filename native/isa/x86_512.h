@@ -46,6 +46,26 @@ inline VI spread4(const int8_t* p) {
   return _mm512_set1_epi32(x);
 }
 
+#ifdef INTAGLIO_SIMDE
+inline VF permute(VI i, VF v) {
+  int32_t n[L];
+  float x[L], y[L];
+  storei(n, i), storef(x, v);
+  for (int k = 0; k < L; ++k) y[k] = x[n[k] & 15];
+  return loadf(y);
+}
+#else
+inline VF permute(VI i, VF v) { return _mm512_permutexvar_ps(i, v); }
+#endif
+constexpr int kNarrow = 16;
+template <int W>
+struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
+  static_assert(W == L);
+  VF x;
+  inline void load(const float* p) { x = loadf(p); }
+  inline VF pick(VI i) const { return permute(i, x); }
+};
+
 #ifdef INTAGLIO_SIMDE  // what Debian's SIMDe lacks, lane by lane
 inline VI madd16(VI a, VI b) { return simde_mm512_madd_epi16(a, b); }
 inline float sum(VF v) {

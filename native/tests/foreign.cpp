@@ -1,14 +1,18 @@
 // Checks instruction sets against the plain loops on random matrices and pages: equal integers, floats within 1e-4.
 // Built with SIMDe it runs sets that this processor lacks; built for another processor it runs them for real.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "isa/half.h"
 #include "packed.h"
 
 namespace intaglio {
@@ -153,6 +157,36 @@ void check_blocks(const Kernels& k) {
       one->linear(&w.m, &in.a, 0, tokens, 0, rows, &out);
     }
     check(close(y[0], y[1]), std::string(k.name) + " kind " + std::to_string(kind) + " blocks of " + std::to_string(group));
+// Of every m columns n of random places, in rising order.
+std::vector<uint8_t> random_places(int blocks, int n, int m) {
+  std::vector<uint8_t> places, all(static_cast<size_t>(m));
+  std::iota(all.begin(), all.end(), uint8_t(0));
+  for (int b = 0; b < blocks; ++b) std::sample(all.begin(), all.end(), std::back_inserter(places), n, random_bits);
+  return places;
+}
+
+void check_nm(const Kernels& k) {
+  for (int trial = 0; trial < 60; ++trial) {
+    const int m = 4 << trial % 3, n = uniform(1, m), rows = uniform(1, 70), cols = uniform(1, 150), tokens = uniform(1, 9);
+    const int kind = trial % 2 ? kNm : kNm8, blocks = (cols + m - 1) / m * rows;
+    const auto places = random_places(blocks, n, m);
+    const auto values = filled<uint16_t>(places.size(), [] { return float_to_half(normal()); });
+    const auto codes = filled<int8_t>(places.size(), [] { return int8_t(uniform(-127, 127)); });
+    const auto scale = filled<float>(size_t(rows), [] { return 0.1f + std::fabs(normal()); });
+    const void* value = kind == kNm ? static_cast<const void*>(values.data()) : codes.data();
+    const int64_t kept = int64_t(places.size());
+    const Pieces pieces{kind, rows, cols, n << 8 | m, {places.data(), value, scale.data()}, {kept, kept, rows}};
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    std::vector<float> y[2];
+    for (const Kernels* each : {&kScalar, &k}) {
+      const PackedMatrix w = lay_matrix(each, pieces);
+      auto& to = y[each == &k];
+      to.assign(size_t(tokens * rows), 1.0f);
+      const Output out{to.data(), rows, scale.data(), 0.75f, 1};
+      each->linear(&w.m, &in.a, 0, tokens, 0, rows, &out);
+    }
+    check(close(y[1], y[0]), std::string(k.name) + " " + std::to_string(n) + ":" + std::to_string(m) + " of " +
+                                 std::to_string(rows) + "x" + std::to_string(cols) + " tokens " + std::to_string(tokens));
   }
 }
 
@@ -212,6 +246,7 @@ void check_attention(const Kernels& k) {
 void check_all(const Kernels& k) {
   check_matrices(k);
   check_blocks(k);
+  check_nm(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

@@ -14,8 +14,8 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Solver, Spqr
-from intaglio.terms import Codebook, Coded, Dense, GroupSparse, Metric, Outliers, Term
+from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Prune, Solver, Spqr
+from intaglio.terms import NM, Codebook, Coded, Dense, GroupSparse, Metric, Outliers, Sparse, Term
 
 SOLVERS: list[Solver] = [
     Greedy(),
@@ -27,6 +27,9 @@ SOLVERS: list[Solver] = [
     GroupPrune("magnitude", balance="matrix"),
     Spqr(),
     Spqr(0.05, order="natural", block=16),
+    Prune("magnitude"),
+    Prune("wanda"),
+    Prune("sparsegpt", block=16),
 ]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
@@ -39,6 +42,8 @@ SUMS: list[tuple[Term, ...]] = [
     (Codebook(3),),
     (Outliers(0.02), Codebook(2)),
     (GroupSparse(0.2), Dense(Integer(4, group_size=16))),
+    (NM(4, 8), NM(2, 8, "int8")),
+    (Sparse(0.7),),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

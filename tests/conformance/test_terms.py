@@ -17,6 +17,7 @@ from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.site import arrays, of
 from intaglio.solvers import Greedy
 from intaglio.terms import (
+    NM,
     Codebook,
     Coded,
     Dense,
@@ -26,6 +27,7 @@ from intaglio.terms import (
     LowRank,
     Metric,
     Outliers,
+    Sparse,
     Term,
 )
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
@@ -48,6 +50,11 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (Codebook(3),),
     (Outliers(0.02), Codebook(4)),
     (Dense(Bilevel()), Outliers(0.02)),
+    (Sparse(0.5),),
+    (NM(2, 4),),
+    (NM(8, 16), NM(1, 16)),
+    (NM(4, 8), NM(2, 8)),
+    (NM(3, 4, "int8"), NM(1, 8, "int8")),
     (Dense(Integer(3, group_size=32)), LowRank(6), Outliers(0.01)),
 ]
 SHAPES = [(1, 1), (5, 67), (33, 128), (17, 65)]

@@ -59,7 +59,7 @@ def test_defaults_may_be_left_out(tmp_path: Path) -> None:
         ),
         ("bits: 4", "bit: 4", "unknown field `bit`"),
         ("type: int", "type: integer", "Invalid value 'integer'"),
-        ("type: dense", "type: sparse", "'sparse'"),
+        ("type: dense", "type: thick", "'thick'"),
         ("source: a test\n", "", "missing required field `source`"),
         ("name: tiny", "name: Tiny Recipe", r"at `\$\.name`"),
         ("name: tiny", "name: tiny\nname: tiny", "line 3: 'name' is given twice"),

@@ -5,6 +5,7 @@
 #include "csr.h"
 #include "even.h"
 #include "lookup.h"
+#include "nm.h"
 
 namespace intaglio {
 namespace {
@@ -17,6 +18,8 @@ inline void structure_rows(const Matrix* w, const Activations* x, int32_t token0
     case kBsr16: return bsr_rows(w, x, token0, token1, row0, row1, out);
     case kEvenRows: return even_rows(w, x, token0, token1, row0, row1, out);
     case kBlockDiagonal: return block_diagonal_rows(w, x, token0, token1, row0, row1, out);
+    case kNm:
+    case kNm8: return nm_rows(w, x, token0, token1, row0, row1, out);
     default: return csr_rows(w, x, token0, token1, row0, row1, out);
   }
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from intaglio.compression import activations, blocks, fisher, outer, plan, tune
+from intaglio.compression import activations, blocks, fisher, outer, plan, search, tune
 from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.calibration import Text, Windows, draw
@@ -28,7 +28,7 @@ from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint, transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.durable import check_free, restore
-from intaglio.recipe import dump_recipe, load_recipe
+from intaglio.recipe import Recipe, dump_recipe, load_recipe
 from intaglio.train import Tune
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ def compress(
     restore(target)
     check_free(target, force=force)
     checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model)
-    made = plan.make(checkpoint, chosen)
     plan.check_weights(checkpoint)
+    if chosen.search:
+        chosen = _searched(checkpoint, chosen, calibration, threads, progress or silent)
+    made = plan.make(checkpoint, chosen)
     run = Run(made, _windows(made, calibration), target, progress or silent)
     with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
         with workers(jobs, distributed) as crew:
@@ -206,6 +208,19 @@ class Run:
         if not self.windows or not self.plan.coding.observes or layer == self.plan.coding.spec.num_layers:
             return ()
         return activations.store(self.journal.activations(layer), batches)
+
+
+def _searched(
+    checkpoint: Checkpoint, recipe: Recipe, text: Text | None, threads: int | None, progress: Progress
+) -> Recipe:
+    """The recipe with what its search finds; found anew when a run is continued, and the same."""
+    windows = draw(checkpoint, text or recipe.calibration.text, recipe.calibration).tokens
+
+    def say(message: str) -> None:
+        progress(Event(0, checkpoint.spec.num_layers, f"search: {message}"))
+
+    with _working(threads):
+        return search.searched(checkpoint, recipe, windows, threads, say)
 
 
 def _windows(made: Plan, text: Text | None) -> Windows | None:

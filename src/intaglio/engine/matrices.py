@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Format
+from intaglio.formats import Activation, Format, Largest
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -24,8 +24,9 @@ class Line:
     """One row of the plan: these sites run as one matrix by this kernel; why each better one declined.
 
     `part`: which factor of which term, where a matrix has several, as in "1 low_rank.left".
-    `reads`: "int8", "float", or "float of 8 bits" where the matrix was made for codes of 8 bits but its
-    kernel multiplies floats: these are rounded to the same numbers, without the speed of integers.
+    `reads`: "int8", "float", "float, 4 of 8" of an input thinned to that, or "float of 8 bits" where the
+    matrix was made for codes of 8 bits but its kernel multiplies floats: these are rounded to the same
+    numbers, without the speed of integers.
     """
 
     sites: tuple[str, ...]
@@ -42,14 +43,14 @@ class Packed:
     """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one.
 
     `first`: the place of its first site among those of the input. `adds`: to what earlier terms gave.
-    `inner`: what is applied before it, of a term of several factors. `round_bits`: the kernel reads floats,
-    but the matrices were made for inputs rounded to so many bits.
+    `inner`: what is applied before it, of a term of several factors. `rounding`: what becomes of
+    the floats that the kernel reads, since the matrices were made for inputs of few bits (see native/ops.h).
     """
 
     matrix: _native.Matrix
     bias: Array | None
     reads_int8: bool
-    round_bits: int
+    rounding: int
     line: Line
     first: int = 0
     adds: bool = False
@@ -152,11 +153,24 @@ def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Pac
         release(array)  # or the model would be resident twice
     declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choices[i].declined))
     activation = operands[0].activation
-    round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
-    reads = "int8" if choice.reads_int8 else f"float of {round_bits} bits" if round_bits else "float"
+    rounding = 0 if activation is None or choice.reads_int8 else _rounding(activation)
+    reads = "int8" if choice.reads_int8 else _reads(activation)
     sites = tuple(part.name for part in parts)
     line = Line(sites, choice.kernel, reads, isa, matrix.nbytes, declined, parts[0].labels[i])
-    return Packed(matrix, None, choice.reads_int8, round_bits, line)
+    return Packed(matrix, None, choice.reads_int8, rounding, line)
+
+
+def _rounding(activation: Activation) -> int:
+    """As native/ops.h has it: the bits of a grid, or n << 8 | m."""
+    return activation.n << 8 | activation.m if isinstance(activation, Largest) else activation.bits
+
+
+def _reads(activation: Activation | None) -> str:
+    if activation is None:
+        return "float"
+    if isinstance(activation, Largest):
+        return f"float, {activation.n} of {activation.m}"
+    return f"float of {activation.bits} bits"
 
 
 def _bias(parts: Sequence[_Part]) -> Array | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.engine.matrices import Packed
+from intaglio.errors import IntaglioError
 from intaglio.models import roles
 from intaglio.models.spec import ModelSpec
 from intaglio.types import Array
@@ -79,7 +80,7 @@ class Program:
             self._native.embed(matrix, self._residual, 0, scale)
             return
         rows = self._input("embed_proj", self._spec.hidden_size)
-        self._native.embed(matrix, rows, self._round_bits("embed_proj"), 1.0)
+        self._native.embed(matrix, rows, self._rounding("embed_proj"), 1.0)
         self._linear("embed_proj", rows, [self._residual], alpha=scale)
 
     def _attention(self, layer: int) -> None:
@@ -115,18 +116,18 @@ class Program:
     def _mlp(self, layer: int) -> None:
         self._into(f"{layer}.mlp_in", self._residual, self._mlp_in, self._pre_norm(layer, "pre_mlp_norm"))
         self._linear(f"{layer}.mlp_in", self._mlp_in, [self._gate, self._up])
-        bits, activation = self._round_bits(f"{layer}.down_in"), ACTIVATIONS[self._spec.activation]
+        bits, activation = self._rounding(f"{layer}.down_in"), ACTIVATIONS[self._spec.activation]
         self._native.gate(self._gate, self._up, self._down_in, bits, activation)
         self._onto_residual(layer, "down_in", self._down_in, "post_mlp_norm")
 
     def _head(self) -> None:
         spec = self._spec
-        head_in, bits = self._input("head", spec.hidden_size), self._round_bits("head")
+        head_in, bits = self._input("head", spec.hidden_size), self._rounding("head")
         gain = self._gain(roles.FINAL_NORM)
         if "head_proj" in self._matrices:
             normed, projected = self._input("head_proj", spec.hidden_size), self._floats(spec.hidden_size)
             self._native.norm(
-                self._residual, normed, self._round_bits("head_proj"), gain, spec.norm_eps, GATHERED
+                self._residual, normed, self._rounding("head_proj"), gain, spec.norm_eps, GATHERED
             )
             self._linear("head_proj", normed, [projected], rows=WANTED)
             self._native.norm(projected, head_in, bits, ABSENT, ABSENT, WANTED)
@@ -152,7 +153,7 @@ class Program:
         """target = norm(source), or a copy without gain; nothing where linears read the source itself."""
         if target != source:
             given, eps = (ABSENT, ABSENT) if gain is None else (gain, self._spec.norm_eps)
-            self._native.norm(source, target, self._round_bits(key), given, eps, TOKENS)
+            self._native.norm(source, target, self._rounding(key), given, eps, TOKENS)
 
     def _linear(
         self,
@@ -190,9 +191,12 @@ class Program:
             self._ids[key] = self._native.add_matrix(packed.matrix)
         return self._ids[key]
 
-    def _round_bits(self, key: str) -> int:
-        """To how many bits the floats are rounded that the matrices of `key` read; 0: not."""
-        return max(packed.reader.round_bits for packed in self._matrices[key])
+    def _rounding(self, key: str) -> int:
+        """What becomes of the floats that the matrices of `key` read, as native/ops.h has it; 0: nothing."""
+        found = {packed.reader.rounding for packed in self._matrices[key] if not packed.reader.reads_int8}
+        if len(found) > 1 and max(found) > 8:
+            raise IntaglioError(f"{key}: matrices of one input must all read it thinned to the same n of m")
+        return max(found, default=0)
 
     def _pre_norm(self, layer: int, name: str) -> int | None:
         return self._gain(roles.site(layer, name)) if self._spec.pre_norm else None
@@ -208,7 +212,7 @@ class Program:
         groups_ = (group for key, group in self._matrices.items() if key.split(".")[-1] == point)
         readers = [packed.reader for group in groups_ for packed in group]
         groups = [p.matrix.group for p in readers if p.reads_int8]
-        if same_as is not None and not groups and not any(p.round_bits for p in readers):
+        if same_as is not None and not groups and not any(p.rounding for p in readers):
             return same_as
         floats = len(groups) < len(readers)
         local = point not in ("head", "head_proj")  # these hold the wanted rows

@@ -11,17 +11,22 @@ from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
 from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
+from intaglio.formats.largest import Largest
 from intaglio.formats.lookup import Lookup
+from intaglio.formats.nm import NM
 from intaglio.formats.sparse_rows import SparseRows
 from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating | Bilevel
-Structure = Csr | SparseRows | BlockDiagonal | Bsr | Lookup | Trits
+Structure = Csr | SparseRows | BlockDiagonal | Bsr | NM | Lookup | Trits
 Layout = Format | Structure
+Activation = Integer | Largest  # what the input of a linear becomes at run time
 
 __all__ = [
+    "NM",
+    "Activation",
     "Bilevel",
     "BlockDiagonal",
     "Bsr",
@@ -29,6 +34,7 @@ __all__ = [
     "Floating",
     "Format",
     "Integer",
+    "Largest",
     "Layout",
     "Lookup",
     "SparseRows",

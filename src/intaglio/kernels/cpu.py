@@ -10,6 +10,8 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.formats import (
+    NM,
+    Activation,
     Bilevel,
     BlockDiagonal,
     Bsr,
@@ -28,7 +30,7 @@ from intaglio.types import Array, State
 
 # As in native/kernels.h
 F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
-CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL = range(9, 15)
+CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8 = range(9, 17)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -42,7 +44,7 @@ class Operand:
     shape: tuple[int, int]
     layout: Layout
     state: State
-    activation: Integer | None = None
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,15 @@ def _blocks(coded: bool) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _nm(value: str) -> Callable[[Operand], str | None]:
+    def declines(m: Operand) -> str | None:
+        if not isinstance(m.layout, NM):
+            return f"runs nm, got {_name(m.layout)}"
+        return None if m.layout.value == value else f"runs {value} values, got {m.layout.value}"
+
+    return declines
+
+
 def _name(layout: Layout | type[Layout]) -> str:
     return str(layout.__struct_config__.tag)
 
@@ -198,6 +209,8 @@ CANDIDATES = (
     Candidate("bsr16", BSR16, _blocks(coded=False)),
     Candidate("even-rows", EVEN_ROWS, _only(SparseRows)),
     Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
+    Candidate("nm", NM16, _nm("float16")),
+    Candidate("nm-int8", NM8, _nm("int8")),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -244,6 +257,9 @@ def _pieces(m: Operand) -> tuple[int, Sequence[Array]]:
             return m.layout.bits, [array.ravel() for array in m.state.values()]
         case Bsr():
             return m.layout.group_size, _blocks_of(m.layout, m)
+        case NM():
+            state = {**m.state, "place": m.layout.places(m.state, m.shape)}
+            return m.layout.n << 8 | m.layout.m, [array.ravel() for array in state.values()]
         case _:
             return 0, tuple(m.state.values())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Bilevel, Bsr, Floating, Integer, Layout, TwoLevel
+from intaglio.formats import NM, Bilevel, Bsr, Floating, Integer, Largest, Layout, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -14,7 +14,7 @@ KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
 def label(layout: Layout) -> str:
-    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `csr`."""
+    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `2:4 float16`, `csr`."""
     match layout:
         case Floating():
             return layout.dtype
@@ -27,6 +27,8 @@ def label(layout: Layout) -> str:
             return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
         case Bsr():
             return f"{'float' if layout.bits == 16 else 'int'}{layout.bits} g{layout.group_size} sparse"
+        case NM():
+            return f"{layout.n}:{layout.m} {layout.value}"
         case _:
             return str(layout.__struct_config__.tag)
 
@@ -43,8 +45,15 @@ def of_term(term: Term, shape: tuple[int, int]) -> str:
 
 def of(coded: Coded) -> str:
     """Weights x activations of one matrix: `int4 g64 x float`."""
+    match coded.activation:
+        case None:
+            reads = "float"
+        case Largest(n=n, m=m):
+            reads = f"{n}:{m}"
+        case Integer(bits=bits):
+            reads = f"int{bits}"
     weights = " + ".join(of_term(term, coded.shape) for term in coded.terms)
-    return f"{weights} x {'float' if coded.activation is None else f'int{coded.activation.bits}'}"
+    return f"{weights} x {reads}"
 
 
 def summary(checkpoint: Checkpoint, kv_bits: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from intaglio import terms
 from intaglio.errors import IntaglioError
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.models.json_text import shown
 from intaglio.terms import Coded, Term
 from intaglio.types import Array
@@ -23,7 +23,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     shape: tuple[Extent, Extent]
     terms: Annotated[tuple[Term, ...], msgspec.Meta(min_length=1, max_length=16)]
-    activation: Integer | None = None
+    activation: Activation | None = None
     bias: bool = False
 
     def tensors(self, name: str) -> set[str]:

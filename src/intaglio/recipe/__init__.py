@@ -5,7 +5,7 @@ The published systems are data in `intaglio/recipes/*.yaml`.
 
 from intaglio.recipe.read import dump_recipe, load_recipe, shipped, shipped_names
 from intaglio.recipe.rules import Site, assign, sites
-from intaglio.recipe.schema import Calibration, Claim, Limits, Recipe, Rule, json_schema
+from intaglio.recipe.schema import Calibration, Claim, Limits, Recipe, Rule, Search, json_schema
 
 __all__ = [
     "Calibration",
@@ -13,6 +13,7 @@ __all__ = [
     "Limits",
     "Recipe",
     "Rule",
+    "Search",
     "Site",
     "assign",
     "dump_recipe",

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from intaglio.attention import Codec
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.models import texts
-from intaglio.solvers import Clip, Greedy, Solver
+from intaglio.solvers import Clip, Greedy, Prune, Solver
 from intaglio.terms import Term
 from intaglio.train import Tune
 from intaglio.transforms import Transform
@@ -36,7 +36,21 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     solver: Solver = Greedy()
     metric: Literal["activations", "fisher", "identity"] = "activations"
     clip: Clip | None = None
-    activation: Integer | None = None  # what the input is quantized to at run time
+    activation: Activation | None = None  # what the input is quantized to at run time
+
+
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Gives each matrix it matches in the layers the cheapest sum of terms of `menu` that quality allows.
+
+    `within`: how much the perplexity of calibration text may rise by all of them, relative. `steps`: how
+    often it is asked for. What is found becomes rules behind the recipe's own (TASDER, 2403.07953).
+    """
+
+    match: tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...] = ("linear",)
+    menu: Annotated[tuple[Annotated[tuple[Term, ...], Meta(min_length=1)], ...], Meta(min_length=1)]
+    solver: Solver = Prune("wanda")
+    within: Annotated[float, Meta(gt=0)] = 0.05
+    steps: Annotated[int, Meta(ge=1, le=32)] = 8
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,6 +94,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     summary: str
     transforms: tuple[Transform, ...] = ()
     weights: Annotated[tuple[Rule, ...], Meta(min_length=1)]
+    search: Search | None = None
     rest: Literal["float16", "bfloat16"] | None = (
         "float16"  # of what no rule codes: float32 is stored so; None: as is
     )
@@ -89,6 +104,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     propagate: Literal["original", "quantized"] = "quantized"  # what the blocks before hand to a block
     limits: Limits = Limits()
     claims: tuple[Claim, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.search is not None and self.transforms:
+            raise ValueError("a search codes the model as it is: it goes with no transforms")
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,10 +10,11 @@ from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.kmeans import KMeans
 from intaglio.solvers.ksvd import Ksvd
 from intaglio.solvers.obs import Obs
+from intaglio.solvers.prune import Prune
 from intaglio.solvers.ptqtp import Ptqtp
 from intaglio.solvers.spqr import Spqr
 
-Solver = Greedy | Obs | KMeans | Ptqtp | Hqq | Alternate | GroupPrune | Spqr | Ksvd
+Solver = Greedy | Obs | Hqq | KMeans | Spqr | Prune | GroupPrune | Ptqtp | Alternate | Ksvd
 
 __all__ = [
     "Alternate",
@@ -24,6 +25,7 @@ __all__ = [
     "KMeans",
     "Ksvd",
     "Obs",
+    "Prune",
     "Ptqtp",
     "Solver",
     "Spqr",

@@ -12,9 +12,11 @@ from intaglio.solvers.learning import Learning
 from intaglio.solvers.low_rank import best_rank
 from intaglio.solvers.nearest import nearest
 from intaglio.solvers.outliers import largest
+from intaglio.solvers.patterns import view
 from intaglio.solvers.sequence import Found
 from intaglio.solvers.trits import trit_planes
 from intaglio.terms import (
+    NM,
     Codebook,
     Dense,
     DenseSparse,
@@ -23,6 +25,7 @@ from intaglio.terms import (
     LowRank,
     Metric,
     Outliers,
+    Sparse,
     Term,
     TritPlanes,
 )
@@ -62,3 +65,5 @@ def natural(w: Tensor, term: Term, metric: Metric, clip: Clip | None) -> Found:
             return shared(w, term, metric, Learning())
         case DenseSparse():
             return blockwise(w, term, metric, Learning())
+        case NM() | Sparse():
+            return view(w, term, metric)

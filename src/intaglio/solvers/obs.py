@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
+from intaglio.formats import Activation, Bilevel, Floating, Integer, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
@@ -53,7 +53,7 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

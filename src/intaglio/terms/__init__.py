@@ -16,15 +16,20 @@ from intaglio.terms.factor import Factor
 from intaglio.terms.group_sparse import GroupSparse
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
+from intaglio.terms.nm import NM
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.sparse import Sparse
 from intaglio.terms.trit_planes import TritPlanes
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
-Term = Dense | Outliers | LowRank | Codebook | TritPlanes | GroupSparse | Dictionary | DenseSparse
+Term = (
+    Dense | Outliers | Sparse | LowRank | Codebook | TritPlanes | GroupSparse | NM | Dictionary | DenseSparse
+)
 
 __all__ = [
+    "NM",
     "Codebook",
     "Coded",
     "Dense",
@@ -35,6 +40,7 @@ __all__ = [
     "LowRank",
     "Metric",
     "Outliers",
+    "Sparse",
     "Term",
     "TritPlanes",
     "decode",

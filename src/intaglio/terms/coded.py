@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from intaglio.formats import Floating, Integer
+from intaglio.formats import Activation, Floating
 from intaglio.terms.dense import Dense
 from intaglio.types import Array, State
 
@@ -24,7 +24,7 @@ class Coded:
     shape: tuple[int, int]
     terms: tuple[Term, ...]
     state: Mapping[str, Array]
-    activation: Integer | None = None
+    activation: Activation | None = None
     bias: Array | None = None
     notes: Mapping[str, float] = field(default_factory=dict)  # what the solver measured, for the report
 

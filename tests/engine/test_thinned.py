@@ -1,0 +1,46 @@
+"""Inputs thinned at run time to the largest of every few (TASD-A), by the executor as by the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from intaglio.attention import Half
+from intaglio.errors import IntaglioError
+from intaglio.formats import Largest
+from intaglio.models import roles
+from intaglio.models.checkpoint import Checkpoint
+from tests.engine.small import ISAS, plain, reference_logits, relative, run_logits
+
+
+def thinned(checkpoint: Checkpoint, activation: Largest, members: tuple[str, ...]) -> Checkpoint:
+    """These roles of every layer read so."""
+    names = [roles.site(layer, role) for layer in range(checkpoint.spec.num_layers) for role in members]
+    return checkpoint.replace(
+        {name: replace(checkpoint.linears[name], activation=activation) for name in names}
+    )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["llama-biased", "olmo2"])
+@pytest.mark.parametrize("activation", [Largest(2, 4), Largest(1, 8), Largest(8, 16)], ids=repr)
+def test_the_executor_reads_what_the_reference_reads(activation: Largest, name: str, isa: str) -> None:
+    whole = plain(name)
+    checkpoint = thinned(whole, activation, tuple(roles.LINEARS))
+    expected = reference_logits(checkpoint, Half())
+    assert relative(run_logits(checkpoint, isa), expected).max() <= 1e-3
+    assert relative(run_logits(checkpoint, isa, step=2), expected).max() <= 1e-3
+    assert relative(run_logits(whole, isa), expected).max() > 1e-2
+
+
+def test_all_of_a_block_is_no_change() -> None:
+    whole = plain("llama-biased")
+    checkpoint = thinned(whole, Largest(8, 8), tuple(roles.LINEARS))
+    np.testing.assert_array_equal(run_logits(checkpoint), run_logits(whole))
+
+
+def test_one_input_is_thinned_one_way() -> None:
+    with pytest.raises(IntaglioError, match="0.attention_in: matrices of one input must all read it thinned"):
+        run_logits(thinned(plain("llama-biased"), Largest(2, 4), ("q",)))

@@ -1,0 +1,69 @@
+"""Pruning's claims in miniature, on correlated inputs with a few loud channels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from intaglio import terms
+from intaglio.solvers import Prune
+from intaglio.terms import NM, Metric, Sparse, Term
+
+TERMS: list[Term] = [NM(2, 4), NM(4, 8), Sparse(0.5)]
+
+
+def case() -> tuple[Tensor, Metric]:
+    """Inputs that share causes; those of four channels are ten times as large."""
+    gen = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 24, generator=gen) @ torch.randn(24, 64, generator=gen)
+    x = x + torch.randn(2000, 64, generator=gen)
+    x[:, ::16] *= 10
+    return torch.randn(48, 64, generator=gen), Metric(x.T @ x / len(x))
+
+
+@pytest.mark.parametrize("term", TERMS, ids=repr)
+def test_each_score_sees_more(term: Term) -> None:
+    w, metric = case()
+    magnitude, wanda, sparsegpt = (
+        Prune(score).solve(w, (term,), metric).notes["error"] for score in ("magnitude", "wanda", "sparsegpt")
+    )
+    assert wanda < magnitude * 0.5
+    assert sparsegpt < wanda * 0.6
+
+
+@pytest.mark.parametrize("score", ["magnitude", "wanda", "sparsegpt"])
+def test_as_many_stay_as_asked_for(score: str) -> None:
+    w, metric = case()
+    kept = terms.decode(Prune(score).solve(w, (Sparse(0.25),), metric)) != 0  # type: ignore[arg-type]
+    assert kept.float().mean() == 0.25
+    kept = terms.decode(Prune(score).solve(w, (NM(2, 8),), metric)) != 0  # type: ignore[arg-type]
+    assert (kept.reshape(48, -1, 8).sum(2) == 2).all()
+
+
+def test_wanda_compares_within_rows() -> None:
+    """A row of small weights keeps its share; by magnitude it would lose them all."""
+    w, metric = case()
+    w[0] *= 1e-3
+    assert (terms.decode(Prune("wanda").solve(w, (Sparse(0.5),), metric))[0] != 0).sum() == 32
+    assert not terms.decode(Prune("magnitude").solve(w, (Sparse(0.5),), metric))[0].any()
+
+
+def test_the_kept_make_up_for_the_others() -> None:
+    """Two equal inputs: the kept weight takes the other's on."""
+    gen = torch.Generator().manual_seed(0)
+    half = torch.randn(500, 16, generator=gen)
+    x = half.repeat_interleave(2, dim=1)
+    w = torch.randn(8, 32, generator=gen)
+    coded = Prune("sparsegpt", damp=1e-4).solve(w, (NM(4, 8),), Metric(x.T @ x / len(x)))
+    assert coded.notes["error"] < 0.02
+
+
+def test_without_statistics_all_scores_are_magnitude() -> None:
+    w, _ = case()
+    found = [
+        terms.decode(Prune(score).solve(w, (NM(2, 4),), Metric()))
+        for score in ("magnitude", "wanda", "sparsegpt")
+    ]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

@@ -1,0 +1,101 @@
+"""TASDER's search: what it takes, when it stops, what becomes of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import intaglio
+from intaglio import terms
+from intaglio.compression.search import Move, most, searched, taken
+from intaglio.errors import IntaglioError, UsageError
+from intaglio.formats import Floating
+from intaglio.models import open_checkpoint, roles
+from intaglio.models.checkpoint import Checkpoint
+from intaglio.recipe import Recipe, assign, load_recipe, sites
+from intaglio.solvers import Prune
+from intaglio.terms import NM, Coded, Dense, Metric
+from intaglio.types import Array
+from tests.system.small import SET, save_model
+
+
+def windows(count: int = 8) -> Array:
+    return np.random.default_rng(0).integers(4, 60, (count, 32))
+
+
+def model(directory: Path) -> Checkpoint:
+    """Of its matrices `down` has two of every eight inputs, without loss."""
+    checkpoint = open_checkpoint(save_model(directory))
+    sparse = {}
+    for layer in range(checkpoint.spec.num_layers):
+        name = roles.site(layer, "down")
+        w = terms.decode(checkpoint.linears[name])
+        kept = terms.decode(Prune("magnitude").solve(w, (NM(2, 8),), Metric()))
+        plain = {"0.value": kept.half().numpy()}
+        sparse[name] = Coded(checkpoint.linears[name].shape, (Dense(Floating()),), plain)
+    return checkpoint.replace(sparse)
+
+
+def ways(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, str]:
+    found = assign(recipe, sites(checkpoint.spec))
+    return {name: "+".join(f"{t.n}:{t.m}" for t in rule.terms) for name, rule in found.items()}  # type: ignore[union-attr]
+
+
+def test_a_move_is_made_if_it_makes_its_matrix_smaller() -> None:
+    moves = [Move("a", 0, 0.1, 50), Move("b", 1, 0.2, 30), Move("a", 2, 0.3, 60), Move("b", 0, 0.4, 20)]
+    assert taken(moves[:0]) == {}
+    assert taken(moves[:3]) == {"a": 0, "b": 1}
+    assert taken(moves) == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("limit", [0, 1, 37, 99, 100])
+def test_the_bound_is_found_by_few_questions(limit: int) -> None:
+    asked: list[int] = []
+
+    def allowed(count: int) -> bool:
+        asked.append(count)
+        return count <= limit
+
+    assert most(100, 20, allowed) == limit
+    assert len(asked) <= 1 + math.ceil(math.log2(100))
+    assert limit - 100 / 2**4 <= most(100, 5, allowed) <= limit
+
+
+def test_what_is_sparse_already_is_found(tmp_path: Path) -> None:
+    checkpoint = model(tmp_path)
+    recipe = load_recipe("tasder", ["search.within=0.000001"])
+    found = searched(checkpoint, recipe, windows())
+    assert found.search is None
+    chosen = ways(checkpoint, found)
+    assert {chosen[roles.site(layer, "down")] for layer in range(3)} == {"2:8"}
+
+
+def test_a_wide_bound_takes_the_cheapest_everywhere(tmp_path: Path) -> None:
+    checkpoint = model(tmp_path)
+    found = searched(checkpoint, load_recipe("tasder", ["search.within=1000"]), windows())
+    assert set(ways(checkpoint, found).values()) == {"1:8"}
+    assert len(ways(checkpoint, found)) == 7 * checkpoint.spec.num_layers
+
+
+def test_what_a_run_finds_is_written_as_rules(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "model")
+    report = intaglio.compress(
+        source, "tasder", tmp_path / "out", set=(*SET, "search.within=0.02", "limits.kl=100"), threads=1
+    )
+    coded = open_checkpoint(tmp_path / "out")
+    assert report.coverage.coded == report.coverage.targeted > 0
+    assert {type(term) for name in coded.linears for term in coded.linears[name].terms} == {Dense, NM}
+    again = intaglio.compress(
+        source, tmp_path / "out" / "recipe.yaml", tmp_path / "again", set=SET, threads=1
+    )
+    assert again.sites == report.sites
+
+
+def test_impossible_searches_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="goes with no transforms"):
+        load_recipe("tasder", ["transforms=[{type: rotate}]"])
+    with pytest.raises(IntaglioError, match="at least 4 calibration windows, got 3"):
+        searched(model(tmp_path), load_recipe("tasder"), windows(3))
