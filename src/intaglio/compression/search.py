@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from msgspec import structs
 
-from intaglio.compression.blocks import Block, solve
+from intaglio.compression.blocks import Block, task
 from intaglio.compression.stored import read_block, write_block
+from intaglio.compression.workers import solve
 from intaglio.engine import score
 from intaglio.engine.executor import Executor
 from intaglio.errors import IntaglioError
@@ -152,7 +153,7 @@ class _Search:
             for point, members in roles.INPUTS.items():
                 for role in (role for role in members if roles.site(layer, role) in self._names):
                     name, metric = roles.site(layer, role), Metric(observation.hessian(point))
-                    linears[name] = solve(rule, observation.weights, roles.LINEARS[role], metric, name)
+                    linears[name] = solve(task(rule, observation.weights, roles.LINEARS[role], metric, name))
             yield linears
 
     def _perplexity(self, ways: Mapping[str, int]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.hqq import Hqq
@@ -43,7 +43,7 @@ class Alternate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

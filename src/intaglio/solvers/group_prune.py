@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.groups import Balance, salient
 from intaglio.solvers.natural import natural
@@ -40,7 +40,7 @@ class GroupPrune(
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

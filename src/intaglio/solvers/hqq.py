@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Integer, groups
+from intaglio.formats import Activation, Integer, groups
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
@@ -41,7 +41,7 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Csr, Integer
+from intaglio.formats import Activation, Csr
 from intaglio.formats.arrays import to_numpy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.codebook import ITERATIONS, STARTS, best_table
@@ -43,7 +43,7 @@ class KMeans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

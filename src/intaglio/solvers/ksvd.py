@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.dictionary import blockwise, shared
 from intaglio.solvers.learning import Learning
@@ -41,7 +41,7 @@ class Ksvd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

@@ -49,7 +49,7 @@ def together(
     metric: Metric,
     find: Callable[[Tensor], Iterable[Found]],
     *,
-    activation: Integer | None,
+    activation: Activation | None,
     bias: Tensor | None,
     name: str,
 ) -> Coded:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
-from intaglio.formats import Bilevel, Csr, Floating, Integer, TwoLevel
+from intaglio.formats import Activation, Bilevel, Csr, Floating, Integer, TwoLevel
 from intaglio.formats.arrays import to_numpy
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
@@ -52,7 +52,7 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:
