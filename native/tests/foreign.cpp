@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "isa/half.h"
 #include "packed.h"
 
 namespace intaglio {
@@ -124,6 +125,28 @@ void check_matrices(const Kernels& k) {
   }
 }
 
+std::vector<float> run(const Kernels& k, const Pieces& p, const Inputs& in, int tokens) {
+  const PackedMatrix w = lay_matrix(&k, p);
+  std::vector<float> y(size_t(tokens * p.rows), 1.0f), bias(size_t(p.rows), 0.5f);
+  const Output out{y.data(), p.rows, bias.data(), 0.75f, 1};
+  k.linear(&w.m, &in.a, 0, tokens, 0, p.rows, &out);
+  return y;
+}
+
+// Codes of every width, in rows that end within a block of words.
+void check_lookups(const Kernels& k) {
+  for (int trial = 0; trial < 30; ++trial) {
+    const int bits = 2 + trial % 3, rows = uniform(1, 9), cols = uniform(1, 600), tokens = uniform(1, 9);
+    const auto codes = filled<uint8_t>(size_t(rows * ((cols * bits + 7) / 8)), [] { return uint8_t(uniform(0, 255)); });
+    const auto table = filled<uint16_t>(size_t(rows) << bits, [] { return float_to_half(normal()); });
+    const Pieces p{kLookup, rows, cols, bits, {codes.data(), table.data()}, {int64_t(codes.size()), int64_t(table.size())}};
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+          std::string(k.name) + " lookup of " + std::to_string(bits) + " bits " + std::to_string(rows) + "x" +
+              std::to_string(cols) + " tokens " + std::to_string(tokens));
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -179,6 +202,7 @@ void check_attention(const Kernels& k) {
 
 void check_all(const Kernels& k) {
   check_matrices(k);
+  check_lookups(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);
