@@ -42,7 +42,7 @@ class Interrupt:
 def test_an_interrupted_run_measures_once_and_continues_to_the_same_bytes(
     model: Path, tmp_path: Path
 ) -> None:
-    whole, output = tmp_path / "whole", tmp_path / "out"
+    whole, output = tmp_path / "whole" / "out", tmp_path / "out"
     compress(model, whole)
     interrupt = Interrupt(output)
     with pytest.raises(InterruptedRunError):
