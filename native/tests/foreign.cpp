@@ -128,6 +128,28 @@ void check_matrices(const Kernels& k) {
   }
 }
 
+std::vector<float> run(const Kernels& k, const Pieces& p, const Inputs& in, int tokens) {
+  const PackedMatrix w = lay_matrix(&k, p);
+  std::vector<float> y(size_t(tokens * p.rows), 1.0f), bias(size_t(p.rows), 0.5f);
+  const Output out{y.data(), p.rows, bias.data(), 0.75f, 1};
+  k.linear(&w.m, &in.a, 0, tokens, 0, p.rows, &out);
+  return y;
+}
+
+// Codes of every width, in rows that end within a block of words.
+void check_lookups(const Kernels& k) {
+  for (int trial = 0; trial < 30; ++trial) {
+    const int bits = 2 + trial % 3, rows = uniform(1, 9), cols = uniform(1, 600), tokens = uniform(1, 9);
+    const auto codes = filled<uint8_t>(size_t(rows * ((cols * bits + 7) / 8)), [] { return uint8_t(uniform(0, 255)); });
+    const auto table = filled<uint16_t>(size_t(rows) << bits, [] { return float_to_half(normal()); });
+    const Pieces p{kLookup, rows, cols, bits, {codes.data(), table.data()}, {int64_t(codes.size()), int64_t(table.size())}};
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+          std::string(k.name) + " lookup of " + std::to_string(bits) + " bits " + std::to_string(rows) + "x" +
+              std::to_string(cols) + " tokens " + std::to_string(tokens));
+  }
+}
+
 // Kept blocks of codes and of float16, some rows without any.
 void check_blocks(const Kernels& k) {
   for (int trial = 0; trial < 40; ++trial) {
@@ -150,13 +172,11 @@ void check_blocks(const Kernels& k) {
       p.length[3] = p.length[4] = int64_t(blocks);
     const int tokens = uniform(1, 20);
     const Inputs in = random_inputs(tokens, cols, cols, false);
-    std::vector<std::vector<float>> y;
-    for (const Kernels* one : {&k, &kScalar}) {
-      const PackedMatrix w = lay_matrix(one, p);
-      const Output out{y.emplace_back(size_t(tokens * rows), 1.0f).data(), rows, nullptr, 0.75f, 1};
-      one->linear(&w.m, &in.a, 0, tokens, 0, rows, &out);
-    }
-    check(close(y[0], y[1]), std::string(k.name) + " kind " + std::to_string(kind) + " blocks of " + std::to_string(group));
+    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+          std::string(k.name) + " kind " + std::to_string(kind) + " blocks of " + std::to_string(group));
+  }
+}
+
 // Of every m columns n of random places, in rising order.
 std::vector<uint8_t> random_places(int blocks, int n, int m) {
   std::vector<uint8_t> places, all(static_cast<size_t>(m));
@@ -175,18 +195,11 @@ void check_nm(const Kernels& k) {
     const auto scale = filled<float>(size_t(rows), [] { return 0.1f + std::fabs(normal()); });
     const void* value = kind == kNm ? static_cast<const void*>(values.data()) : codes.data();
     const int64_t kept = int64_t(places.size());
-    const Pieces pieces{kind, rows, cols, n << 8 | m, {places.data(), value, scale.data()}, {kept, kept, rows}};
+    const Pieces p{kind, rows, cols, n << 8 | m, {places.data(), value, scale.data()}, {kept, kept, rows}};
     const Inputs in = random_inputs(tokens, cols, cols, false);
-    std::vector<float> y[2];
-    for (const Kernels* each : {&kScalar, &k}) {
-      const PackedMatrix w = lay_matrix(each, pieces);
-      auto& to = y[each == &k];
-      to.assign(size_t(tokens * rows), 1.0f);
-      const Output out{to.data(), rows, scale.data(), 0.75f, 1};
-      each->linear(&w.m, &in.a, 0, tokens, 0, rows, &out);
-    }
-    check(close(y[1], y[0]), std::string(k.name) + " " + std::to_string(n) + ":" + std::to_string(m) + " of " +
-                                 std::to_string(rows) + "x" + std::to_string(cols) + " tokens " + std::to_string(tokens));
+    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+          std::string(k.name) + " " + std::to_string(n) + ":" + std::to_string(m) + " of " + std::to_string(rows) + "x" +
+              std::to_string(cols) + " tokens " + std::to_string(tokens));
   }
 }
 
@@ -247,6 +260,7 @@ void check_all(const Kernels& k) {
   check_matrices(k);
   check_blocks(k);
   check_nm(k);
+  check_lookups(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

@@ -1,4 +1,4 @@
-"""The Fisher information: that of automatic differentiation through the whole model at once, squared per sequence."""
+"""The Fisher information: that of differentiating the whole model at once, squared per sequence."""
 
 from __future__ import annotations
 

@@ -36,3 +36,19 @@ def test_relative_error() -> None:
     assert Metric(H).relative(DELTA, DELTA) == 0
     assert Metric(H).relative(DELTA, torch.zeros_like(DELTA)) == pytest.approx(1)
     assert Metric(H).relative(torch.zeros_like(DELTA), torch.zeros_like(DELTA)) == 0
+
+
+def test_elements_weigh_each_error_alone() -> None:
+    elements = torch.rand(5, 12, generator=torch.Generator().manual_seed(1))
+    metric = Metric(elements=elements)
+    assert torch.allclose(metric.weigh(DELTA.square()), elements * DELTA.square())
+    assert torch.allclose(metric.rows(DELTA), (elements * DELTA.square()).sum(1))
+    assert metric.error(DELTA) == pytest.approx(float((elements * DELTA.square()).sum() / 5), rel=1e-5)
+    assert torch.allclose(metric.diagonal(12), elements.mean(0))
+    parts = metric.block(0, 5).error(DELTA[:, :5]) + metric.block(5, 12).error(DELTA[:, 5:])
+    assert parts == pytest.approx(metric.error(DELTA), rel=1e-5)
+
+
+def test_a_diagonal_is_elements_alike_in_every_row() -> None:
+    d = H.diagonal().clone()
+    assert Metric(elements=d.expand(5, 12)).error(DELTA) == pytest.approx(Metric(d).error(DELTA), rel=1e-6)

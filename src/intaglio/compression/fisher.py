@@ -1,8 +1,8 @@
 """The Fisher information of the matrices whose rules ask for it, on disk, one file a layer.
 
 Memory holds one block's weights, their gradients and squares, and one sequence. The disk holds what every
-block reads, (layers + 1) * samples * seq_len * hidden float32, until the way back has passed, and a float32 for
-each weight that was asked for until the run is over.
+block reads, (layers + 1) * samples * seq_len * hidden float32, until the way back has passed, and a float32
+for each weight that was asked for until the run is over.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def measure(checkpoint: Checkpoint, tokens: Array, wanted: frozenset[str], direc
             back = _Back(spec, layer, transformer.layer_weights(checkpoint, layer), _inside(wanted, layer))
             behind = activations.store(work / f"gradients-{layer}", back.run(inputs[layer], behind))
             arrays = {name: to_numpy(total / len(sequences)) for name, total in back.squares.items()}
-            safetensors_writer.write(_file(work, layer), arrays)
+            if arrays:
+                safetensors_writer.write(_file(work, layer), arrays)
             _forget(work, layer + 1)
         _forget(work, 0)
 
@@ -73,7 +74,7 @@ def _forward(checkpoint: Checkpoint, sequences: Tensor, work: Path) -> list[Sequ
 
 
 class _Back:
-    """The way back through one block; `squares` are the sums, over the sequences, of its gradients' squares."""
+    """The way back through one block; `squares`: of its weights' gradients, summed over the sequences."""
 
     def __init__(self, spec: ModelSpec, layer: int, w: Weights, names: Sequence[str]) -> None:
         self.spec, self.layer, self.w = spec, layer, w

@@ -92,13 +92,10 @@ class Line:
         return centers.sort(1).values
 
     def means(self, centers: Tensor) -> Tensor:
-        """The mean of what is closest to each center; one that has nothing goes where the error is largest."""
+        """The mean of what is closest to each center; one with nothing goes where the error is largest."""
         edges = self._edges(centers)
         mass, moment = (part.gather(1, edges).diff(dim=1) for part in self.sums[:2])
-        # a difference of running sums may leave the interval by a rounding: with one value it must be that
-        low = self.values.gather(1, edges[:, :-1].clamp(max=self.values.shape[1] - 1))
-        high = self.values.gather(1, (edges[:, 1:] - 1).clamp(min=0))
-        moved = torch.where(mass > 0, torch.minimum(torch.maximum(moment / mass, low), high), centers)
+        moved = torch.where(mass > 0, moment / mass, centers)
         empty = mass <= 0
         if bool(empty.any()):
             moved = self._reseeded(moved, empty)

@@ -29,7 +29,7 @@ def largest(w: Tensor, term: Outliers, metric: Metric) -> Found:
 
 
 def sensitive_and_large(w: Tensor, share: float, sensitive: float, metric: Metric) -> Tensor:
-    """Of W's elements (out, in) the `sensitive` share that weigh most, and for the rest of `share` the largest.
+    """The `sensitive` share of W's elements (out, in) that weigh most; for the rest of `share` the largest.
 
     bool (out, in). SqueezeLLM's bound on the size, k interquartile ranges outside the quartiles, is tuned for
     the share: in one matrix that is a choice of the largest. Its k holds for all matrices of a model, this

@@ -1,0 +1,63 @@
+"""Products with lookup tables on every instruction set of this machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intaglio import _native
+from intaglio.formats import Lookup
+from intaglio.kernels import cpu
+
+ISAS = _native.isas()
+
+
+def sample(rows: int, cols: int, bits: int) -> cpu.Operand:
+    rng, layout = np.random.default_rng(rows + cols), Lookup(bits)
+    codes = rng.integers(0, layout.entries, (rows, cols)).astype(np.uint8)
+    table = layout.round(rng.standard_normal((rows, layout.entries)).astype(np.float32))
+    return cpu.Operand((rows, cols), layout, layout.store(codes, table))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize(  # blocks of 256, 160 and 128 columns: whole, cut short, one past
+    ("rows", "cols"), [(1, 1), (3, 15), (5, 17), (4, 128), (2, 160), (4, 161), (3, 256), (2, 257), (7, 576)]
+)
+def test_it_is_the_table_of_the_codes(isa: str, bits: int, rows: int, cols: int) -> None:
+    m = sample(rows, cols, bits)
+    w, x = cpu.decode(m), np.random.default_rng(0).standard_normal((9, cols)).astype(np.float32)
+    assert cpu.choose(m).kernel == "lookup"
+    packed = cpu.pack([m], cpu.choose(m), isa=isa)
+    assert np.array_equal(np.stack([packed.row(r) for r in range(rows)]), w)
+    together, expected = packed.linear(x), x.astype(np.float64) @ w.T
+    assert np.abs(together - expected).max() <= 1e-4 * np.abs(expected).max()
+    for count in (1, 2, 3, 5, 8):  # and a token does not depend on its batch
+        assert np.array_equal(packed.linear(x[:count]), together[:count])
+    bias, onto = np.arange(rows, dtype=np.float32), np.ones((9, rows), np.float32)
+    near = onto + 0.5 * (expected + bias)
+    np.testing.assert_allclose(packed.linear(x, bias=bias, alpha=0.5, onto=onto), near, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("bits", "cols", "most"), [(3, 960, 3.2), (3, 4096, 3.25), (3, 576, 3.56), (4, 1024, 4), (2, 1024, 2)]
+)
+def test_codes_are_small_in_memory(bits: int, cols: int, most: float) -> None:
+    """Words of ten codes of 3 bits, padded at the end of a row; tables of 2^bits float16 come on top."""
+    m = sample(64, cols, bits)
+    nbytes = cpu.pack([m], cpu.choose(m)).nbytes - 64 * 2 * (1 << bits) - 64
+    assert 8 * nbytes / (64 * cols) == pytest.approx(most, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("bits", "codes", "table", "says"),
+    [
+        (5, 30, 96, "codes of 2 to 4 bits, got 5"),
+        (3, 17, 24, "dense bit stream"),
+        (3, 18, 23, "table of 2\\^bits entries"),
+    ],
+)
+def test_wrong_arrays_are_refused(bits: int, codes: int, table: int, says: str) -> None:
+    arrays = [np.zeros(codes, np.uint8), np.zeros(table, np.float16)]
+    with pytest.raises(ValueError, match=says):
+        _native.structured(cpu.LOOKUP, 3, 16, bits, arrays)
