@@ -19,8 +19,9 @@ enum Kind : int32_t {
   kW4A8 = 6,      // codes of 2..4 bits, one scale and zero a row,         x int8
   kW4A8Two = 7,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
-  // structures, made of `Pieces`
+  // made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
+  kBilevel = 10,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

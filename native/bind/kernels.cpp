@@ -57,9 +57,10 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 
 // The bytes of an element of each array a kind is made of.
 const std::vector<int>& piece_widths(int kind) {
-  static const std::vector<int> none, csr = {4, 2, 2};
+  static const std::vector<int> none, csr = {4, 2, 2}, bilevel = {1, 1, 2};
   switch (kind) {
     case kCsr: return csr;
+    case kBilevel: return bilevel;
     default: return none;
   }
 }

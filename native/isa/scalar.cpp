@@ -95,6 +95,7 @@ float float_dot(const Matrix* w, int32_t r, const float* x) {
 
 float structure_dot(const Matrix* w, int32_t r, const float* x) {
   switch (w->kind) {
+    case kBilevel: return bilevel_dot(w, r, x);
     default: {
       const Csr m = csr_of(w);
       return csr_part(m, m.offset[r], m.offset[r + 1], x);

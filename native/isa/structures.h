@@ -1,5 +1,6 @@
 // The structures: which file knows which kind.
 #pragma once
+#include "bilevel.h"
 #include "csr.h"
 
 namespace intaglio {
@@ -7,12 +8,14 @@ namespace {
 
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
+    case kBilevel: return lay_bilevel(from, to);
     default: return lay_csr(from, to);
   }
 }
 
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
+    case kBilevel: return bilevel_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -10,10 +10,11 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.formats import Bilevel, Csr, Floating, Format, Integer, Layout, Structure, TwoLevel
+from intaglio.kernels import pieces
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, BILEVEL = range(11)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -136,6 +137,19 @@ def _only(layout: type[Layout]) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _bilevel(m: Operand) -> str | None:
+    form = m.layout
+    if not isinstance(form, Bilevel):
+        return f"runs bilevel, got {_name(form)}"
+    if form.rows != pieces.RUN:
+        return f"needs runs of {pieces.RUN} rows, got {form.rows}"
+    if max(form.scale_bits, form.zero_bits) > 4:
+        return f"runs statistics of up to 4 bits, got {form.scale_bits} and {form.zero_bits}"
+    if form.group_size % 8 and form.group_size < m.shape[1]:
+        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
+    return None
+
+
 def _name(layout: Layout | type[Layout]) -> str:
     return str(layout.__struct_config__.tag)
 
@@ -161,6 +175,7 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
+    Candidate("bilevel", BILEVEL, _bilevel),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -188,8 +203,8 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
-        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+        (made,) = (pieces.pieces(m.layout, m.state, m.shape) for m in operands)
+        return _native.structured(choice.kind, *first.shape, made.group, made.arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 
