@@ -102,6 +102,17 @@ def test_it_adds_up_with_outliers(isa: str, kept: str) -> None:
     near(y, x.astype(np.float64) @ (cpu.decode(operand) + outliers).T)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_whole_runs_are_stacked(isa: str) -> None:
+    first, second, short = (random_operand(rows, 80, 16, 3, seed=rows) for rows in (32, 48, 17))
+    choice = cpu.choose(first)
+    assert [cpu.stacks(m, choice) for m in (first, second, short)] == [True, True, False]
+    matrix = cpu.pack([first, second, short], choice, isa=isa)  # behind the last, nothing follows
+    w = np.concatenate([cpu.decode(m) for m in (first, second, short)])
+    x = np.random.default_rng(0).standard_normal((2, 80)).astype(np.float32)
+    near(matrix.linear(x), x.astype(np.float64) @ w.T)
+
+
 def test_nothing_is_decoded_in_memory() -> None:
     """Nibbles, a byte of statistics for 16 weights, and 8 bytes of ranges for 256 of them."""
     operand = random_operand(576, 1536, 16, 3)

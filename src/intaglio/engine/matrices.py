@@ -102,7 +102,7 @@ class _Part(NamedTuple):
     @property
     def stacks_with(self) -> Hashable:
         """Neighbours for which this is the same run as one matrix."""
-        if len(self.factors) > 1 or self.choices[0].kind >= cpu.CSR:
+        if len(self.factors) > 1 or not cpu.stacks(self.factors[0], self.choices[0]):
             return self.place
         return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
 

@@ -199,12 +199,21 @@ def part(m: Operand, choice: Choice) -> Part:
     return _part(m.layout, m.state, m.shape[1])
 
 
+def stacks(m: Operand, choice: Choice) -> bool:
+    """Whether rows of another such matrix may follow: not those of Csr, nor a run that is not full."""
+    return choice.kind < CSR or (choice.kind == BILEVEL and m.shape[0] % pieces.RUN == 0)
+
+
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
-    """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
+    """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
     if choice.kind >= CSR:
-        (made,) = (pieces.pieces(m.layout, m.state, m.shape) for m in operands)
-        return _native.structured(choice.kind, *first.shape, made.group, made.arrays, isa)
+        each = [pieces.pieces(m.layout, m.state, m.shape) for m in operands]
+        arrays = each[0].arrays
+        if len(each) > 1:
+            arrays = [np.concatenate(same) for same in zip(*(one.arrays for one in each), strict=True)]
+        rows = sum(m.shape[0] for m in operands)
+        return _native.structured(choice.kind, rows, first.shape[1], each[0].group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 

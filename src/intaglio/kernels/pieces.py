@@ -27,7 +27,7 @@ def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
 
 
 def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
-    """A byte for each code; a scale's and a zero's in the two nibbles of one; low and step of both together."""
+    """A byte for each code, a scale's and a zero's in its two nibbles; low and step of both together."""
     codes, scale, zero = layout.codes(state, shape)
     ranges = np.concatenate([state["scale_range"], state["zero_range"]], axis=2)
     return Pieces(
