@@ -19,7 +19,7 @@ enum Kind : int32_t {
   kW4A8 = 6,      // codes of 2..4 bits, one scale and zero a row,         x int8
   kW4A8Two = 7,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
   kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
-  // structures, made of `Pieces`
+  // made of `Pieces`
   kCsr = 9,       // few float16 a row, with their columns                                 x float
   kLookup = 10,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
   kBsr4 = 11,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
@@ -28,6 +28,7 @@ enum Kind : int32_t {
   kBlockDiagonal = 14,  // float16 blocks of `group` columns along the diagonal            x float
   kNm = 15,       // of every m columns n float16; group = n << 8 | m                      x float
   kNm8 = 16,      // the same of int8, one scale a row                                     x float
+  kBilevel = 17,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -11,7 +11,7 @@
 #include <thread>
 #include <utility>
 
-#include "isa/source.h"
+#include "isa/bilevel.h"
 
 namespace intaglio {
 
@@ -120,6 +120,15 @@ void check_nm(const Pieces& p) {
   require(std::all_of(place, place + kept, [&](uint8_t c) { return c < m; }), "a place must be below " + std::to_string(m));
 }
 
+void check_bilevel(const Pieces& p) {
+  require(p.group > 0 && (p.group >= p.cols || p.group % 8 == 0),
+          "groups must be of a multiple of 8 columns, or one a row, got " + std::to_string(p.group));
+  const int64_t groups = group_count(p.cols, p.group), rows = p.rows;
+  require(p.length[0] == rows * p.cols && p.length[1] == rows * groups && p.length[2] == div_up(rows, kRun) * groups * 4,
+          "a code is needed for each weight, a statistic for each row and group, a range for each run and group");
+  check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 15, "a code");
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -145,6 +154,7 @@ void check_pieces(const Pieces& p) {
     }
     case kNm:
     case kNm8: return check_nm(p);
+    case kBilevel: return check_bilevel(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

@@ -63,6 +63,12 @@ inline void store_half(uint16_t* p, VF v) { vst1_u16(p, vreinterpret_u16_f16(vcv
 inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 #endif
 
+inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
+  const VF four = load_half(p);
+  v[0] = vdupq_laneq_f32(four, 0), v[1] = vdupq_laneq_f32(four, 1);
+  v[2] = vdupq_laneq_f32(four, 2), v[3] = vdupq_laneq_f32(four, 3);
+}
+
 inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
 inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
 inline VI seti(int32_t x) { return vdupq_n_s32(x); }

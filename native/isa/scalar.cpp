@@ -102,6 +102,7 @@ float structure_dot(const Matrix* w, int32_t r, const float* x) {
     case kBlockDiagonal: return block_diagonal_dot(w, r, x);
     case kNm:
     case kNm8: return nm_dot(w, r, x);
+    case kBilevel: return bilevel_dot(w, r, x);
     default: {
       const Csr m = csr_of(w);
       return csr_part(m, m.offset[r], m.offset[r + 1], x);

@@ -1,5 +1,6 @@
 // The structures: which file knows which kind.
 #pragma once
+#include "bilevel.h"
 #include "block_diagonal.h"
 #include "bsr.h"
 #include "csr.h"
@@ -19,6 +20,7 @@ inline size_t lay(const Pieces* from, void* to) {
     case kBlockDiagonal: return lay_block_diagonal(from, to);
     case kNm:
     case kNm8: return lay_nm(from, to);
+    case kBilevel: return lay_bilevel(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -32,6 +34,7 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kBlockDiagonal: return block_diagonal_row(w, r, out);
     case kNm:
     case kNm8: return nm_row(w, r, out);
+    case kBilevel: return bilevel_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

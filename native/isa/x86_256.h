@@ -36,6 +36,11 @@ struct Picked {  // W columns of an input, and of each lane the one its index na
     else return _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(part[1], i), _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
   }
 };
+inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
+  const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
+  v[0] = _mm256_broadcastss_ps(four), v[1] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0x55));
+  v[2] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0xaa)), v[3] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0xff));
+}
 inline void store_half(uint16_t* p, VF v) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
 inline VF load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));

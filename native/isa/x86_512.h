@@ -119,6 +119,9 @@ inline VF load_half(const uint16_t* p) {
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
   return loadf(x);
 }
+inline void spread_half4(const uint16_t* p, VF (&v)[4]) {
+  for (int i = 0; i < 4; ++i) v[i] = setf(half_to_float(p[i]));
+}
 inline void store_half(uint16_t* p, VF v) {
   float x[L];
   storef(x, v);
@@ -155,6 +158,11 @@ inline VF load_bfloat(const uint16_t* p) {
 inline VI load_u16(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
 inline VF gather(const float* p, VI i) { return _mm512_i32gather_ps(i, p, 4); }
 inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
+  const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
+  v[0] = _mm512_broadcastss_ps(four), v[1] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0x55));
+  v[2] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0xaa)), v[3] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0xff));
+}
 inline void store_half(uint16_t* p, VF v) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }

@@ -203,6 +203,21 @@ void check_nm(const Kernels& k) {
   }
 }
 
+void check_bilevel(const Kernels& k) {
+  for (int trial = 0; trial < 24; ++trial) {
+    const int rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, trial % 2 ? 3 : 40), group = 8 * uniform(1, 5);
+    const int groups = (cols + group - 1) / group, runs = (rows + 15) / 16;
+    const auto codes = filled<uint8_t>(size_t(rows * cols), [] { return uint8_t(uniform(0, 15)); });
+    const auto statistics = filled<uint8_t>(size_t(rows * groups), [] { return uint8_t(uniform(0, 255)); });
+    const auto ranges = filled<uint16_t>(size_t(runs * groups * 4), [] { return float_to_half(0.1f + std::fabs(normal())); });
+    const Pieces pieces{kBilevel, rows, cols, group, {codes.data(), statistics.data(), ranges.data()},
+                        {int64_t(codes.size()), int64_t(statistics.size()), int64_t(ranges.size())}};
+    const Inputs in = random_inputs(tokens, cols, group, false);
+    check(close(run(k, pieces, in, tokens), run(kScalar, pieces, in, tokens)),
+          std::string(k.name) + " bilevel " + std::to_string(rows) + "x" + std::to_string(cols));
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -261,6 +276,7 @@ void check_all(const Kernels& k) {
   check_blocks(k);
   check_nm(k);
   check_lookups(k);
+  check_bilevel(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

@@ -7,6 +7,7 @@
 // is multiplied by 16^-j beforehand; powers of two keep the products exact. One token and many are cut into the same
 // runs and added up in the same order, so a token's result does not depend on how many share the call.
 #pragma once
+#include "bilevel.h"
 #include "dots.h"
 
 namespace intaglio {
@@ -43,7 +44,7 @@ inline constexpr Places<8> kBytes;
 
 // Of n columns from a multiple of 16 on, and some of the zeros behind them, for whole vectors of codes.
 inline void scale_inputs(const Matrix* w, const float* x, int32_t n, float* to) {
-  const float* place = w->kind == kW4 ? kNibbles.at : kBytes.at;
+  const float* place = w->kind == kW8 ? kBytes.at : kNibbles.at;
   for (int32_t i = 0; i < round_up(n, 16); i += L) storef(to + i, mulf(loadf(x + i), loadf(place + i % 16)));
 }
 
@@ -68,8 +69,20 @@ inline void total_runs(const Matrix* w, const float* x, int32_t k, int32_t end, 
 // Scale and zero point of a tile's group.
 struct Grid {
   VF scale, zero;
-  Grid(const Tile& tile, int64_t g) : scale(loadf(tile.scales + g * L)), zero(to_float(load_u8(tile.zeros + g * L))) {}
 };
+
+template <int32_t Kind>
+INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g) {
+  const VI codes = load_u8(tile.zeros + g * L);
+  if constexpr (Kind != kBilevel) return {loadf(tile.scales + g * L), to_float(codes)};
+  VF range[4];
+  spread_half4(tile.ranges + 4 * g, range);
+  return {fma(to_float(andi(codes, seti(15))), range[1], range[0]), fma(to_float(shr<4>(codes)), range[3], range[2])};
+}
+
+inline Grid grid_of(const Matrix* w, const Tile& tile, int64_t g) {
+  return w->kind == kBilevel ? grid_of<kBilevel>(tile, g) : grid_of<kW4>(tile, g);
+}
 
 INTAGLIO_INLINE VF add_run(const Grid& g, VF sum, float total, VF y) {
   return fma(g.scale, fnma(g.zero, setf(total), sum), y);

@@ -51,9 +51,9 @@ INTAGLIO_INLINE void multiply_codes(const VI (&codes)[T], const float* x, VF (&s
 }
 
 // Adds the stretch's columns to y.
-template <int Bits, int T>
+template <int32_t Kind, int T>
 void coded_vectors(const Matrix* w, const Tile (&tile)[T], const Stretch& x, VF (&y)[T]) {
-  constexpr int N = 32 / Bits;
+  constexpr int Bits = Kind == kW8 ? 8 : 4, N = 32 / Bits;
   const float* total = x.totals;
   for (int32_t k = x.begin; k < x.end; ++total) {
     const int32_t g = k / w->group, end = run_end(w, k);
@@ -71,7 +71,7 @@ void coded_vectors(const Matrix* w, const Tile (&tile)[T], const Stretch& x, VF 
       multiply_codes<Bits>(codes, x.x + (k - x.begin), sum);
     }
     INTAGLIO_UNROLL
-    for (int i = 0; i < T; ++i) y[i] = add_run(Grid(tile[i], g), sum[i], *total, y[i]);
+    for (int i = 0; i < T; ++i) y[i] = add_run(grid_of<Kind>(tile[i], g), sum[i], *total, y[i]);
   }
 }
 
@@ -89,8 +89,9 @@ template <int T>
 void coded_tiles(const Matrix* w, const Tile (&tile)[T], const float* x, Stretch& stretch, VF (&y)[T]) {
   for (int32_t k = 0; k < w->cols; k += kStretch) {
     stretch.take(w, x, k);
-    if (w->kind == kW4) coded_vectors<4>(w, tile, stretch, y);
-    else coded_vectors<8>(w, tile, stretch, y);
+    if (w->kind == kW4) coded_vectors<kW4>(w, tile, stretch, y);
+    else if (w->kind == kW8) coded_vectors<kW8>(w, tile, stretch, y);
+    else coded_vectors<kBilevel>(w, tile, stretch, y);
   }
 }
 
@@ -121,8 +122,8 @@ inline const float* float_panel(const Matrix* w, const Tile& tile, int64_t k0, i
     case kF32: return reinterpret_cast<const float*>(tile.codes) + k0 * L;
     case kF16: return plain_panel<kF16>(tile, k0, n, panel), panel;
     case kBF16: return plain_panel<kBF16>(tile, k0, n, panel), panel;
-    case kW4: return coded_panel<4>(tile, k0, n, panel), panel;
-    default: return coded_panel<8>(tile, k0, n, panel), panel;
+    case kW8: return coded_panel<8>(tile, k0, n, panel), panel;
+    default: return coded_panel<4>(tile, k0, n, panel), panel;
   }
 }
 
@@ -205,7 +206,7 @@ inline void coded_tokens(const Matrix* w, const Tile& t0, const Tile& t1, const 
                          const float* x, const float* totals, int32_t tokens, float* part) {
   for (int32_t k = k0; k < k0 + n; ++totals) {
     const int32_t g = k / w->group, end = run_end(w, k), at = k - k0;
-    const Grids grids{Grid(t0, g), Grid(t1, g)};
+    const Grids grids{grid_of(w, t0, g), grid_of(w, t1, g)};
     by_tokens(tokens, [&]<int T>(int32_t t) {
       coded_block<T>(p + at, grids, end - k, x + t * kPanel + at, totals + t * kRuns, part + t * 2 * L);
     });
@@ -285,7 +286,7 @@ inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t r
 
 inline void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                    const Output* out) {
-  if (is_structure(w->kind)) return structure_rows(w, x, token0, token1, row0, row1, out);
+  if (!is_tiled(w->kind)) return structure_rows(w, x, token0, token1, row0, row1, out);
   const Job job{w, x, row1, out, nullptr, 0};
   if (is_int8(w->kind)) integer_rows(job, token0, token1, row0);
   else float_rows(job, token0, token1, row0);

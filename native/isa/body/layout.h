@@ -4,7 +4,7 @@
 //
 // codes of a tile, one vector after another along the columns, lane n belonging to row n:
 //   kF32                [cols][L] float32                 kF16, kBF16   [cols][L] 16 bits
-//   kW4                 [cols/8][L] of 32 bits: nibble j is column 8b + j
+//   kW4, kBilevel       [cols/8][L] of 32 bits: nibble j is column 8b + j
 //   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + j
 //   kW8A8               the same, less 128 - kOffset8 added back through the activations' sums
 //   kW4A8*              [cols/8][L] of 4 bytes: low nibbles columns 8b..8b+3, high nibbles 8b+4..8b+7
@@ -17,6 +17,9 @@
 
 namespace intaglio {
 namespace {
+
+// Made of tiles: the grids, and of the structures kBilevel (body/bilevel.h).
+constexpr bool is_tiled(int32_t kind) { return !is_structure(kind) || kind == kBilevel; }
 
 struct Layout {
   int64_t zeros, group_scales, scales, bytes;  // offsets in a tile, and its size
@@ -33,7 +36,7 @@ inline Layout layout_of(int32_t kind, int32_t cols, int32_t group) {
   l.zeros = round_up(code_vectors(kind, cols) * lane * L, 64);
   l.group_scales = l.zeros + round_up(kind == kW8A8 ? 0 : round_up(groups, 2) * L, 64);
   l.scales = l.group_scales + (kind == kW4A8Two ? round_up(groups * L, 64) : 0);
-  l.bytes = l.scales + (is_plain(kind) ? 0 : round_up(scale_count(kind, cols, group) * 4 * L, 64));
+  l.bytes = l.scales + (is_plain(kind) || kind == kBilevel ? 0 : round_up(scale_count(kind, cols, group) * 4 * L, 64));
   return l;
 }
 
@@ -43,14 +46,23 @@ inline size_t matrix_bytes(int32_t kind, int32_t rows, int32_t cols, int32_t gro
   return size_t(round_up(rows, 2 * L) / L * layout_of(kind, cols, group).bytes);
 }
 
+// Where the ranges of a row's run begin, of kBilevel.
+inline int64_t ranges_at(const Matrix* w, const Layout& l, int64_t row) {
+  return round_up(w->rows, 2 * L) / L * l.bytes + div_up(row, kRun) * group_count(w->cols, w->group) * 8;
+}
+
 struct Tile {
   const uint8_t *codes, *zeros, *group_scales;
   const float* scales;
+  const uint16_t* ranges;
 };
 
 inline Tile tile_at(const Matrix* w, const Layout& l, int64_t row) {
-  const auto* at = static_cast<const uint8_t*>(w->data) + row / L * l.bytes;
-  return {at, at + l.zeros, at + l.group_scales, reinterpret_cast<const float*>(at + l.scales)};
+  const auto* data = static_cast<const uint8_t*>(w->data);
+  const uint8_t* at = data + row / L * l.bytes;
+  const uint8_t* ranges = w->kind == kBilevel ? data + ranges_at(w, l, row / kRun * kRun) : nullptr;
+  return {at, at + l.zeros, at + l.group_scales, reinterpret_cast<const float*>(at + l.scales),
+          reinterpret_cast<const uint16_t*>(ranges)};
 }
 
 // Where code k of lane n is: a byte, and for 4-bit codes the shift of its nibble.
@@ -61,7 +73,8 @@ struct Place {
 
 inline Place place_of(int32_t kind, int64_t k, int32_t n) {
   switch (kind) {
-    case kW4: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
+    case kW4:
+    case kBilevel: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
     case kW8:
     case kW8A8: return {((k / 4) * L + n) * 4 + k % 4, 0};
     default: return {((k / 8) * L + n) * 4 + k % 4, int32_t(k % 8 / 4) * 4};
@@ -142,12 +155,16 @@ inline float coded_weight(const Matrix* w, const Tile& t, int64_t k, int32_t n) 
   if (w->kind == kW8A8) return t.scales[n] * float(int32_t(t.codes[p.byte] ^ kOffset8) - 128);
   const bool wide = w->kind == kW8;
   const int32_t code = wide ? t.codes[p.byte] : t.codes[p.byte] >> p.shift & 15, zero = t.zeros[zero_place(w->kind, g, n)];
+  if (w->kind == kBilevel) {
+    const Statistics s = statistics(uint8_t(zero), t.ranges + 4 * g);
+    return s.scale * (float(code) - s.zero);
+  }
   if (w->kind == kW4A8Two) return t.scales[n] * float(t.group_scales[g * L + n] * code - zero);
   return t.scales[(w->kind == kW4A8 ? 0 : g) * L + n] * float(code - zero);
 }
 
 inline void row(const Matrix* w, int32_t r, float* out) {
-  if (is_structure(w->kind)) return structure_row(w, r, out);
+  if (!is_tiled(w->kind)) return structure_row(w, r, out);
   const Tile t = tile_at(w, layout_of(w), r);
   for (int32_t k = 0; k < w->cols; ++k)
     out[k] = is_plain(w->kind) ? plain_weight(w, t, k, r % L) : coded_weight(w, t, k, r % L);

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Activation, Format, Largest
+from intaglio.formats import Activation, Largest
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -104,7 +104,7 @@ class _Part(NamedTuple):
     @property
     def stacks_with(self) -> Hashable:
         """Neighbours for which this is the same run as one matrix."""
-        if len(self.factors) > 1 or not isinstance(self.factors[0].layout, Format):
+        if len(self.factors) > 1 or not cpu.stacks(self.factors[0], self.choices[0]):
             return self.place
         return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
 

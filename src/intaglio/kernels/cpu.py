@@ -25,12 +25,12 @@ from intaglio.formats import (
     Structure,
     TwoLevel,
 )
-from intaglio.formats.pack import pack as pack_codes
+from intaglio.kernels import pieces
 from intaglio.types import Array, State
 
 # As in native/kernels.h
 F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
-CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8 = range(9, 17)
+CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8, BILEVEL = range(9, 18)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -179,6 +179,19 @@ def _nm(value: str) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _bilevel(m: Operand) -> str | None:
+    form = m.layout
+    if not isinstance(form, Bilevel):
+        return f"runs bilevel, got {_name(form)}"
+    if form.rows != pieces.RUN:
+        return f"needs runs of {pieces.RUN} rows, got {form.rows}"
+    if max(form.scale_bits, form.zero_bits) > 4:
+        return f"runs statistics of up to 4 bits, got {form.scale_bits} and {form.zero_bits}"
+    if form.group_size % 8 and form.group_size < m.shape[1]:
+        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
+    return None
+
+
 def _name(layout: Layout | type[Layout]) -> str:
     return str(layout.__struct_config__.tag)
 
@@ -211,6 +224,7 @@ CANDIDATES = (
     Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
     Candidate("nm", NM16, _nm("float16")),
     Candidate("nm-int8", NM8, _nm("int8")),
+    Candidate("bilevel", BILEVEL, _bilevel),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -234,44 +248,22 @@ def part(m: Operand, choice: Choice) -> Part:
     return _part(m.layout, m.state, m.shape[1])
 
 
+def stacks(m: Operand, choice: Choice) -> bool:
+    """Whether rows of another such matrix may follow: not those of Csr, nor a run that is not full."""
+    return choice.kind < CSR or (choice.kind == BILEVEL and m.shape[0] % pieces.RUN == 0)
+
+
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
-    """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
+    """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
     if choice.kind >= CSR:
-        ((told, arrays),) = map(_pieces, operands)
-        return _native.structured(
-            choice.kind, *first.shape, told, list(map(np.ascontiguousarray, arrays)), isa
-        )
+        each = [pieces.pieces(m.layout, m.state, m.shape) for m in operands]
+        arrays = each[0].arrays
+        if len(each) > 1:
+            arrays = [np.concatenate(same) for same in zip(*(one.arrays for one in each), strict=True)]
+        rows = sum(m.shape[0] for m in operands)
+        return _native.structured(choice.kind, rows, first.shape[1], each[0].group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
-
-
-def _pieces(m: Operand) -> tuple[int, Sequence[Array]]:
-    """What the native kind of a structure is made of: one number of its own, and its arrays."""
-    match m.layout:
-        case SparseRows():
-            columns, values = m.layout.parts(m.state, m.shape)
-            return columns.shape[1], (columns.ravel(), values.ravel())
-        case BlockDiagonal():
-            return min(m.layout.width, m.shape[1]), (m.state["value"].ravel(),)
-        case Lookup():
-            return m.layout.bits, [array.ravel() for array in m.state.values()]
-        case Bsr():
-            return m.layout.group_size, _blocks_of(m.layout, m)
-        case NM():
-            state = {**m.state, "place": m.layout.places(m.state, m.shape)}
-            return m.layout.n << 8 | m.layout.m, [array.ravel() for array in state.values()]
-        case _:
-            return 0, tuple(m.state.values())
-
-
-def _blocks_of(layout: Bsr, m: Operand) -> Sequence[Array]:
-    kept = layout.kept(m.state, m.shape)
-    offset = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
-    where = [offset, np.nonzero(kept)[1].astype(np.uint16)]
-    if layout.bits == 16:
-        return [*where, m.state["value"].reshape(-1)]
-    codes, scale, zero = layout.codes(m.state)
-    return [*where, pack_codes(codes, 4).reshape(-1), scale, zero]
 
 
 def decode(m: Operand) -> Array:

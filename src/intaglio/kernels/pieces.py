@@ -1,0 +1,61 @@
+"""Pieces: the arrays of a structure in the order and the width in which the native core takes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from intaglio.formats import NM, Bilevel, BlockDiagonal, Bsr, Layout, Lookup, SparseRows
+from intaglio.formats.pack import pack
+from intaglio.types import Array, State
+
+RUN = 16  # outputs that share a range, in native/isa/bilevel.h
+
+
+class Pieces(NamedTuple):
+    """Flat arrays, and what else the kind has to be told, or 0."""
+
+    arrays: list[Array]
+    group: int = 0
+
+
+def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
+    """Of one matrix."""
+    match layout:
+        case Bilevel():
+            return _bilevel(layout, state, shape)
+        case Bsr():
+            return _bsr(layout, state, shape)
+        case SparseRows():
+            columns, values = layout.parts(state, shape)
+            return Pieces([columns.ravel(), values.ravel()], columns.shape[1])
+        case BlockDiagonal():
+            return Pieces([state["value"].ravel()], min(layout.width, shape[1]))
+        case Lookup():
+            return Pieces([array.ravel() for array in state.values()], layout.bits)
+        case NM():
+            arrays = {**state, "place": layout.places(state, shape)}
+            return Pieces([array.ravel() for array in arrays.values()], layout.n << 8 | layout.m)
+        case _:
+            return Pieces([np.ascontiguousarray(array) for array in state.values()])
+
+
+def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
+    """A byte for each code, a scale's and a zero's in its two nibbles; low and step of both together."""
+    codes, scale, zero = layout.codes(state, shape)
+    ranges = np.concatenate([state["scale_range"], state["zero_range"]], axis=2)
+    return Pieces(
+        [codes.ravel(), (scale | zero << 4).ravel(), ranges.ravel()], min(layout.group_size, shape[1])
+    )
+
+
+def _bsr(layout: Bsr, state: State, shape: tuple[int, int]) -> Pieces:
+    """Where each row's blocks begin, their columns, and what they hold: nibbles, scales and zeros, or values."""
+    kept = layout.kept(state, shape)
+    offset: Array = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
+    where: list[Array] = [offset, np.nonzero(kept)[1].astype(np.uint16)]
+    if layout.bits == 16:
+        return Pieces([*where, state["value"].ravel()], layout.group_size)
+    codes, scale, zero = layout.codes(state)
+    return Pieces([*where, pack(codes, 4).ravel(), scale, zero], layout.group_size)
