@@ -136,6 +136,14 @@ def _only(layout: type[Layout]) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _few(m: Operand) -> str | None:
+    """A nonzero costs the kernel as many bytes as two plain numbers, and many times their instructions."""
+    if reason := _only(Csr)(m):
+        return reason
+    share = len(m.state["value"]) / (m.shape[0] * m.shape[1])
+    return None if share <= 0.125 else f"runs an eighth of a matrix or less, got {share:.0%}"
+
+
 def _nm(value: str) -> Callable[[Operand], str | None]:
     def declines(m: Operand) -> str | None:
         if not isinstance(m.layout, NM):
@@ -169,7 +177,8 @@ CANDIDATES = (
     Candidate("float16", F16, _plain("float16")),
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
-    Candidate("csr", CSR, _only(Csr)),
+    Candidate("csr", CSR, _few),
+    Candidate("filled-float16", F16, _only(Csr)),
     Candidate("nm", NM16, _nm("float16")),
     Candidate("nm-int8", NM8, _nm("int8")),
     Candidate("decode-then-matmul", F32, lambda m: None),
@@ -191,6 +200,8 @@ def part(m: Operand, choice: Choice) -> Part:
     """The arrays of m in the layout that the chosen kernel packs from."""
     if choice.kernel == "decode-then-matmul":
         return _plain_part(decode(m))
+    if choice.kernel == "filled-float16":
+        return _plain_part(decode(m).astype(np.float16))  # what it holds, and zeros
     assert isinstance(m.layout, Format)
     return _part(m.layout, m.state, m.shape[1])
 
