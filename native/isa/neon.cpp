@@ -102,8 +102,13 @@ struct Picked {  // W columns of an input, and of each lane the one its index na
   VF pick(VI i) const {  // a table of bytes: the four of column c are 4c .. 4c + 3
     const int32x4_t four = vmulq_s32(vandq_s32(i, vdupq_n_s32(W - 1)), vdupq_n_s32(0x04040404));
     const uint8x16_t at = vreinterpretq_u8_s32(vaddq_s32(four, vdupq_n_s32(0x03020100)));
-    if constexpr (W == 8) return vreinterpretq_f32_u8(vqtbl2q_u8(uint8x16x2_t{{bytes[0], bytes[1]}}, at));
-    else return vreinterpretq_f32_u8(vqtbl4q_u8(uint8x16x4_t{{bytes[0], bytes[1], bytes[2], bytes[3]}}, at));
+    if constexpr (W == 8) {
+      const uint8x16x2_t table = {{bytes[0], bytes[1]}};
+      return vreinterpretq_f32_u8(vqtbl2q_u8(table, at));
+    } else {
+      const uint8x16x4_t table = {{bytes[0], bytes[1], bytes[2], bytes[3]}};
+      return vreinterpretq_f32_u8(vqtbl4q_u8(table, at));
+    }
   }
 };
 inline VI addi(VI a, VI b) { return vaddq_s32(a, b); }

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from intaglio.formats import Floating, Format, Integer, TwoLevel
+from intaglio.formats import NM, Csr, Floating, Format, Integer, TwoLevel
 from intaglio.formats.pack import pack
 from intaglio.kernels import cpu
 from intaglio.types import State
@@ -80,3 +80,22 @@ def test_reasons_name_what_was_found() -> None:
     assert "reads int8" in dict(cpu.choose(operand(Integer())).declined)["w4a8"]
     four = Integer(bits=4, symmetric=True)
     assert "one scale a token" in dict(cpu.choose(operand(Integer(), activation=four)).declined)["w4a8"]
+
+
+@pytest.mark.parametrize(("share", "kernel"), [(0.1, "csr"), (0.5, "filled-float16")])
+def test_many_nonzeros_are_run_among_zeros(share: float, kernel: str) -> None:
+    kept = np.random.default_rng(0).standard_normal(SHAPE) * (np.arange(80) % 10 < 10 * share)
+    m = cpu.Operand(SHAPE, Csr(), Csr().store(kept))
+    choice = cpu.choose(m)
+    assert choice.kernel == kernel
+    packed = cpu.pack([m], choice)
+    np.testing.assert_array_equal(np.stack([packed.row(r) for r in range(6)]), cpu.decode(m))
+
+
+@pytest.mark.parametrize(("value", "kernel"), [("float16", "nm"), ("int8", "nm-int8")])
+def test_blocks_run_as_they_are_stored(value: str, kernel: str) -> None:
+    form = NM(2, 4, value)  # type: ignore[arg-type]
+    kept = np.random.default_rng(0).standard_normal(SHAPE) * (np.arange(80) % 4 < 2)
+    m = cpu.Operand(SHAPE, form, form.store(kept))
+    assert cpu.choose(m).kernel == kernel
+    assert dict(cpu.choose(m).declined)["csr"] == "runs csr, got nm"

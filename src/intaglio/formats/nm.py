@@ -93,13 +93,11 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
         rows, cols = w.shape
         blocks = self.blocks(cols)
         padded = np.pad(w, ((0, 0), (0, blocks * self.m - cols))).reshape(rows, blocks, self.m)
-        assert ((padded != 0).sum(2) <= self.n).all(), "a block has too many"
-        first = np.argsort(padded == 0, axis=2, kind="stable")[
-            :, :, : self.n
-        ]  # zeros fill up what is missing
-        places: Array = np.sort(first, axis=2)
-        kept = np.take_along_axis(padded, places, axis=2).reshape(rows, -1)
-        return {"place": self._pack(places), **self._round(kept)}
+        full = padded != 0
+        missing = self.n - full.sum(2, keepdims=True)
+        assert (missing >= 0).all(), "a block has too many"
+        kept = full | (np.cumsum(~full, axis=2, dtype=np.int8) <= missing)  # the first zeros fill up
+        return {"place": self._pack(kept), **self._round(padded[kept].reshape(rows, -1))}
 
     def _kept(self, shape: tuple[int, int]) -> int:
         return self.blocks(shape[1]) * self.n
@@ -109,13 +107,11 @@ class NM(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="typ
         bits: Array = unpack(state["place"], 1, self.blocks(shape[1]) * self.m)
         return bits.reshape(shape[0], -1, self.m)
 
-    def _pack(self, places: Array) -> Array:
-        rows, blocks, _ = places.shape
-        if not self.masked:
-            return pack(places.reshape(rows, -1).astype(np.uint8), self.number_bits)
-        mask = np.zeros((rows, blocks, self.m), np.uint8)
-        np.put_along_axis(mask, places, 1, axis=2)
-        return pack(mask.reshape(rows, -1), 1)
+    def _pack(self, kept: Array) -> Array:
+        rows = len(kept)
+        if self.masked:
+            return pack(kept.reshape(rows, -1).view(np.uint8), 1)
+        return pack(np.nonzero(kept)[2].astype(np.uint8).reshape(rows, -1), self.number_bits)
 
     def _round(self, kept: Array) -> State:
         most = np.abs(kept).max(1, keepdims=True, initial=0)

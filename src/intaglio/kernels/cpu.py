@@ -170,6 +170,14 @@ def _blocks(coded: bool) -> Callable[[Operand], str | None]:
     return declines
 
 
+def _few(m: Operand) -> str | None:
+    """A nonzero costs the kernel as many bytes as two plain numbers, and many times their instructions."""
+    if reason := _only(Csr)(m):
+        return reason
+    share = len(m.state["value"]) / (m.shape[0] * m.shape[1])
+    return None if share <= 0.125 else f"runs an eighth of a matrix or less, got {share:.0%}"
+
+
 def _nm(value: str) -> Callable[[Operand], str | None]:
     def declines(m: Operand) -> str | None:
         if not isinstance(m.layout, NM):
@@ -216,7 +224,8 @@ CANDIDATES = (
     Candidate("float16", F16, _plain("float16")),
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
-    Candidate("csr", CSR, _only(Csr)),
+    Candidate("csr", CSR, _few),
+    Candidate("filled-float16", F16, _only(Csr)),
     Candidate("lookup", LOOKUP, _only(Lookup)),
     Candidate("bsr4", BSR4, _blocks(coded=True)),
     Candidate("bsr16", BSR16, _blocks(coded=False)),
@@ -244,6 +253,8 @@ def part(m: Operand, choice: Choice) -> Part:
     """The arrays of m in the layout that the chosen kernel packs from."""
     if choice.kernel == "decode-then-matmul":
         return _plain_part(decode(m))
+    if choice.kernel == "filled-float16":
+        return _plain_part(decode(m).astype(np.float16))  # what it holds, and zeros
     assert isinstance(m.layout, Format)
     return _part(m.layout, m.state, m.shape[1])
 
