@@ -148,9 +148,7 @@ class Run:
         self.journal.forget(layer)
         return block, following
 
-    def _tuned(
-        self, settings: Tune, layer: int, w: Weights, block: Block, inputs: Sequence[Tensor]
-    ) -> Block:
+    def _tuned(self, settings: Tune, layer: int, w: Weights, block: Block, inputs: Sequence[Tensor]) -> Block:
         """The block, trained to put out what the original one does where the original model is."""
         read = Activations(self.journal.originals(layer))
         made = (transformer.block(self.plan.coding.spec, layer, w, batch) for batch in read)

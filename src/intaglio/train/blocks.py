@@ -35,7 +35,7 @@ class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     enabled: bool = True
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 2
-    weights: Rate = 5e-4
+    weights: Rate = 1e-3
     tables: Rate = 1e-4
 
     def run(

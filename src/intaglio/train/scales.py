@@ -75,13 +75,17 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                         say(done := done + 1, steps, loss)
         return [one.coded() for one in students]
 
-    def _loss(self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, teacher: Teacher) -> Tensor:
+    def _loss(
+        self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, teacher: Teacher
+    ) -> Tensor:
         if self.loss == "next_token":
             return functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
         with torch.no_grad():
             expected = transformer.head(spec, teacher.outer, hidden).log_softmax(-1)
         found = logits.log_softmax(-1)
-        return functional.kl_div(found.flatten(0, 1), expected.flatten(0, 1), reduction="batchmean", log_target=True)
+        return functional.kl_div(
+            found.flatten(0, 1), expected.flatten(0, 1), reduction="batchmean", log_target=True
+        )
 
 
 class _Layer:
