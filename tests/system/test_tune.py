@@ -1,4 +1,4 @@
-"""Runs that train what they coded: each stage helps on unseen text, keeps its promises, and can be continued."""
+"""Runs that train what they coded: each stage helps on unseen text and keeps what it must."""
 
 from __future__ import annotations
 

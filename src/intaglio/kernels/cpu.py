@@ -224,7 +224,7 @@ def _pieces(m: Operand) -> list[Array]:
         return list(m.state.values())
     kept = m.layout.kept(m.state, m.shape)
     offset = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
-    where = [offset, np.nonzero(kept)[1].astype(np.uint16)]
+    where: list[Array] = [offset, np.nonzero(kept)[1].astype(np.uint16)]
     if m.layout.bits == 16:
         return [*where, m.state["value"].reshape(-1)]
     codes, scale, zero = m.layout.codes(m.state)
