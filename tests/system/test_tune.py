@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import intaglio
 from intaglio.compression import Event, InterruptedRunError, Report
+from intaglio.compression.calibration import draw
 from intaglio.formats import Bsr
-from intaglio.models import open_checkpoint
+from intaglio.models import open_checkpoint, transformer
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.recipe import load_recipe
 from tests.system.small import contents, names, save_model
 
 SET = (
@@ -99,6 +102,19 @@ def test_dense_codes_can_be_trained_too(runs: Runs) -> None:
     report, _ = runs["dense"]
     assert report.coverage.coded == 21
     assert all(site.notes["block_error"] < site.notes["block_error_before"] for site in report.sites)
+
+
+def test_what_blocks_are_trained_towards_is_the_original(model: Path, tmp_path: Path) -> None:
+    """Its own blocks on its own hidden states: what it read last gives its very predictions."""
+    with pytest.raises(InterruptedRunError):
+        compress(model, tmp_path / "out", progress=Interrupt("step 1 of"))
+    kept = sorted((tmp_path / "out.partial" / "originals-00003").glob("*.npy"))
+    hidden = torch.from_numpy(np.concatenate([np.load(path) for path in kept]))
+    checkpoint = open_checkpoint(model)
+    windows = draw(checkpoint, "pydoc", load_recipe("gqsa", SET).calibration)
+    expected = transformer.forward(checkpoint, torch.from_numpy(windows.tokens))
+    found = transformer.head(checkpoint.spec, transformer.outer_weights(checkpoint), hidden)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 class Interrupt:

@@ -64,6 +64,8 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         with torch.enable_grad():
             students = [_Layer(spec, index, w, coded) for index, (w, coded) in enumerate(layers)]
             scales = [scale for one in students for scale in one.scales.values()]
+            if not scales:
+                return [one.coded() for one in students]
             steps = count(teacher.tokens, self.batch, self.epochs)
             descent = Descent([(scales, self.rate)], steps)
             drawn = windows(teacher.tokens, teacher.hidden, self.batch, self.epochs)
