@@ -1,4 +1,4 @@
-"""Products with kept blocks are those of the decoded matrix: empty rows, one row that has most, split rows."""
+"""Products with kept blocks are those of the decoded matrix: empty rows, one that has half, none at all."""
 
 from __future__ import annotations
 

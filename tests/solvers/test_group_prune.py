@@ -88,3 +88,18 @@ def test_more_sparsity_is_more_error() -> None:
         GroupPrune().solve(w, (GroupSparse(s),), metric).notes["error"] for s in (0, 0.1, 0.2, 0.3, 0.4, 0.5)
     ]
     assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("workers", range(1, 8))
+def test_rows_of_equal_work_split_evenly_and_others_do_not(workers: int) -> None:
+    """The executor hands out rows: with `row` a fair share of the groups, with `matrix` not."""
+    w, metric = case(rows=420)
+    w[:60] *= 10
+
+    def uneven(solver: GroupPrune) -> float:
+        work = kept(solver.solve(w, (GroupSparse(0.5),), metric)).sum(1)
+        shares = [part.sum() for part in np.split(work, workers)]
+        return float(max(shares) / np.mean(shares))
+
+    assert uneven(GroupPrune()) == 1.0
+    assert uneven(GroupPrune(balance="matrix")) > (1.02 if workers > 1 else 0)

@@ -17,14 +17,27 @@ INTAGLIO_INLINE VF bsr_lanes(const Bsr& m, int64_t j, int32_t v) {
 }
 
 template <int kind, int T>
-INTAGLIO_INLINE void bsr_tokens(const Bsr& m, int32_t row, const float* x, int64_t ldf, VF* sums) {
-  for (uint32_t j = m.offset[row], end = m.offset[row + 1]; j < end; ++j) {
-    const float* at = x + int64_t(m.index[j]) * m.group;
-    for (int32_t v = 0; v < m.group; v += L) {
-      const VF lanes = bsr_lanes<kind>(m, j, v);
-      for (int t = 0; t < T; ++t) sums[t] = fma(lanes, loadf(at + t * ldf + v), sums[t]);
-    }
+INTAGLIO_INLINE void bsr_block(const Bsr& m, int64_t j, const float* x, int64_t ldf, VF* sums) {
+  const float* at = x + int64_t(m.index[j]) * m.group;
+  for (int32_t v = 0; v < m.group; v += L) {
+    const VF lanes = bsr_lanes<kind>(m, j, v);
+    for (int t = 0; t < T; ++t) sums[t] = fma(lanes, loadf(at + t * ldf + v), sums[t]);
   }
+}
+
+// Two chains of sums where there are few tokens, or each block would wait for the one before it.
+template <int kind, int T>
+INTAGLIO_INLINE void bsr_tokens(const Bsr& m, int32_t row, const float* x, int64_t ldf, VF* sums) {
+  VF others[T];
+  for (int t = 0; t < T; ++t) sums[t] = others[t] = setf(0);
+  uint32_t j = m.offset[row];
+  const uint32_t end = m.offset[row + 1];
+  for (; T <= 2 && j + 2 <= end; j += 2) {
+    bsr_block<kind, T>(m, j, x, ldf, sums);
+    bsr_block<kind, T>(m, j + 1, x, ldf, others);
+  }
+  for (; j < end; ++j) bsr_block<kind, T>(m, j, x, ldf, sums);
+  for (int t = 0; t < T; ++t) sums[t] = addf(sums[t], others[t]);
 }
 
 // Tokens in blocks of T, what is left of them in smaller ones.
@@ -32,7 +45,6 @@ template <int kind, int T>
 inline void bsr_row_of(const Bsr& m, const Activations* x, int32_t token, int32_t token1, int32_t row, const Output* out) {
   for (; token + T <= token1; token += T) {
     VF sums[T];
-    for (int t = 0; t < T; ++t) sums[t] = setf(0);
     bsr_tokens<kind, T>(m, row, x->f + token * x->ldf, x->ldf, sums);
     for (int t = 0; t < T; ++t) emit_one(out, token + t, row, sum(sums[t]));
   }

@@ -20,8 +20,9 @@ class TransformReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """One coded matrix. `error`: of its output on the calibration text, as a share of the output's power
-    (of the weights, where nothing was observed; of the weights, each times its
-    Fisher information, where that is the metric). `notes`: what the solver measured.
+    (of the weights, where nothing was observed; of the weights, each times its Fisher information, where that
+    is the metric), before any training. `notes`: what the solver measured, and of its block, where that was
+    trained, the error of the output before and after.
     """
 
     name: str

@@ -201,7 +201,7 @@ class Run:
         """The windows, as many together as go through a block."""
         assert self.windows
         tokens, size = torch.from_numpy(self.windows.tokens), max(1, BATCH // self.windows.tokens.shape[1])
-        return tokens.split(size)
+        return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
     def _store(self, layer: int, batches: Iterator[Tensor]) -> Sequence[Tensor]:
         """Keep what block `layer` reads, if anything reads it."""

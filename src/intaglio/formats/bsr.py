@@ -13,7 +13,7 @@ from intaglio.types import Array, State
 
 
 class Bsr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="bsr"):
-    """w[n, g] = (codes - zero) * scale of a kept block g of row n, or its values in float16 (16 bits); else 0.
+    """w[n, g] = (codes - zero) * scale where block g of row n is kept, or its values (16 bits); else 0.
 
     kept uint8 (out, ceil(blocks / 8)), a bit a block | of the kept ones, row after row:
     codes packed (kept, ...) | scale float16 (kept,) | zero packed, or: value float16 (kept, group_size)

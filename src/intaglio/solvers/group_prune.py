@@ -24,8 +24,8 @@ class GroupPrune(
 ):
     """Of `GroupSparse` terms; any other is found in its natural way.
 
-    `saliency` of a weight, of which a group has the mean: `activation` w^2 E[x^2], `obs` w^2 / (H^-1)_ii as in
-    the paper, `magnitude` w^2. As nothing makes up for what is dropped, `activation` loses less than `obs`.
+    `saliency` of a weight, of which a group has the mean: `activation` w^2 E[x^2], `obs` w^2 / (H^-1)_ii as
+    in the paper, `magnitude` w^2. Since nothing makes up for what is dropped, `activation` loses least.
     `balance`: every row keeps as many groups (`row`), or the matrix as a whole does (`matrix`).
     """
 

@@ -14,6 +14,7 @@ class Tune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Both stages, in this order (GQSA, 2412.17560; EfficientQAT, 2407.11062).
 
     Of matrices with one term of integer codes, dense or sparse by groups; others stay as they were found.
+    While training, inputs are not rounded, nor keys and values.
     """
 
     blocks: BlockTuning = BlockTuning()

@@ -1,8 +1,8 @@
-"""Stage 1: a block's weights, scales and zero points, trained until it puts out what the original block did."""
+"""Stage 1: a block's weights, scales and zero points, trained to give what the original block gave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,7 +12,7 @@ from intaglio.models import transformer
 from intaglio.models.spec import ModelSpec
 from intaglio.terms import Coded, decode
 from intaglio.train.grouped import Grouped, grouped
-from intaglio.train.schedule import Descent, order
+from intaglio.train.schedule import Descent, count, windows
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     enabled: bool = True
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 2
-    weights: Rate = 5e-4
+    weights: Rate = 1e-3
     tables: Rate = 1e-4
 
     def run(
@@ -71,26 +71,16 @@ class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         targets: Sequence[Tensor],
     ) -> list[float]:
         """The block's relative error in the first steps, and in the last."""
-        steps = self.epochs * sum(-(-len(batch) // self.batch) for batch in inputs)
+        steps = count(inputs, self.batch, self.epochs)
         tables = [p for one in trained.values() for p in (one.scale, one.zero)]
         descent = Descent([([one.w for one in trained.values()], self.weights), (tables, self.tables)], steps)
         losses = []
-        for epoch in range(self.epochs):
-            for x, y in self._windows(inputs, targets, epoch):
-                weights = {**w, **{f"{name}.weight": one.weight() for name, one in trained.items()}}
-                error = (transformer.block(spec, layer, weights, x) - y).square().sum()
-                losses.append(descent.step(error / y.square().sum()))
+        for x, y in windows(inputs, targets, self.batch, self.epochs):
+            weights = {**w, **{f"{name}.weight": one.weight() for name, one in trained.items()}}
+            error = (transformer.block(spec, layer, weights, x) - y).square().sum()
+            losses.append(descent.step(error / y.square().sum()))
         few = max(1, len(losses) // 8)
         return [sum(losses[:few]) / few, sum(losses[-few:]) / few]
-
-    def _windows(
-        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], epoch: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in order(len(inputs), epoch):
-            x, y = inputs[index], targets[index]
-            shuffled = torch.tensor(order(len(x), epoch))
-            for some in shuffled.split(self.batch):
-                yield x[some], y[some]
 
 
 class _Trained:

@@ -13,7 +13,7 @@ from intaglio.models.spec import ModelSpec
 from intaglio.terms import Coded, decode
 from intaglio.train.blocks import Rate
 from intaglio.train.grouped import grouped
-from intaglio.train.schedule import Descent, order
+from intaglio.train.schedule import Descent, count, windows
 
 if TYPE_CHECKING:
     import torch
@@ -64,24 +64,23 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         with torch.enable_grad():
             students = [_Layer(spec, index, w, coded) for index, (w, coded) in enumerate(layers)]
             scales = [scale for one in students for scale in one.scales.values()]
-            steps = self.epochs * sum(-(-len(batch) // self.batch) for batch in teacher.tokens)
-            descent, done = Descent([(scales, self.rate)], steps), 0
-            for epoch in range(self.epochs):
-                for index in order(len(teacher.tokens), epoch):
-                    tokens, hidden = teacher.tokens[index], teacher.hidden[index]
-                    for some in torch.tensor(order(len(tokens), epoch)).split(self.batch):
-                        logits = _logits(spec, outer, students, tokens[some])
-                        loss = descent.step(self._loss(spec, logits, tokens[some], hidden[some], teacher))
-                        say(done := done + 1, steps, loss)
+            if not scales:
+                return [one.coded() for one in students]
+            steps = count(teacher.tokens, self.batch, self.epochs)
+            descent = Descent([(scales, self.rate)], steps)
+            drawn = windows(teacher.tokens, teacher.hidden, self.batch, self.epochs)
+            for step, (tokens, hidden) in enumerate(drawn, 1):
+                logits = _logits(spec, outer, students, tokens)
+                say(step, steps, descent.step(self._loss(spec, logits, tokens, hidden, teacher.outer)))
         return [one.coded() for one in students]
 
     def _loss(
-        self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, teacher: Teacher
+        self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, outer: Weights
     ) -> Tensor:
         if self.loss == "next_token":
             return functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
         with torch.no_grad():
-            expected = transformer.head(spec, teacher.outer, hidden).log_softmax(-1)
+            expected = transformer.head(spec, outer, hidden).log_softmax(-1)
         found = logits.log_softmax(-1)
         return functional.kl_div(
             found.flatten(0, 1), expected.flatten(0, 1), reduction="batchmean", log_target=True

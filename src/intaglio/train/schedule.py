@@ -1,9 +1,9 @@
-"""One optimizer for all training here: AdamW without decay, a cosine down to a twentieth, clipped gradients."""
+"""How all training here descends: AdamW without decay, a cosine down to a twentieth, clipped gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from intaglio.lazy import lazy
@@ -43,8 +43,18 @@ def cosine(step: int, steps: int) -> float:
     return LAST + (1 - LAST) * (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
 
 
-def order(count: int, epoch: int) -> list[int]:
-    """The numbers below `count`, shuffled, the same in every run."""
-    generator = torch.Generator().manual_seed(epoch)
-    shuffled: list[int] = torch.randperm(count, generator=generator).tolist()
-    return shuffled
+def count(batches: Sequence[Tensor], size: int, epochs: int) -> int:
+    """How many steps `windows` gives."""
+    return epochs * sum(-(-len(batch) // size) for batch in batches)
+
+
+def windows(
+    inputs: Sequence[Tensor], targets: Sequence[Tensor], size: int, epochs: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`size` windows of both at a time, from one batch after another, shuffled the same way in every run."""
+    for epoch in range(epochs):
+        generator = torch.Generator().manual_seed(epoch)
+        for index in torch.randperm(len(inputs), generator=generator).tolist():
+            x, y = inputs[index], targets[index]
+            for some in torch.randperm(len(x), generator=generator).split(size):  # type: ignore[no-untyped-call]
+                yield x[some], y[some]
