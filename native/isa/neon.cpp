@@ -63,6 +63,15 @@ inline void store_half(uint16_t* p, VF v) { vst1_u16(p, vreinterpret_u16_f16(vcv
 inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 #endif
 
+using Where = uint32x4_t;  // all ones, or zeros
+inline Where where(const uint8_t* bits, int upper) {  // lane n by bit n of the lower or the upper half of a byte
+  const uint32_t each[] = {1, 2, 4, 8};
+  return vtstq_u32(vdupq_n_u32(uint32_t(*bits) >> (4 * upper)), vld1q_u32(each));
+}
+inline VF chosen(Where w, VF x) { return vreinterpretq_f32_u32(vandq_u32(w, vreinterpretq_u32_f32(x))); }
+inline VF add_where(VF a, Where w, VF x) { return vaddq_f32(a, chosen(w, x)); }
+inline VF sub_where(VF a, Where w, VF x) { return vsubq_f32(a, chosen(w, x)); }
+
 inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
 inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
 inline VI seti(int32_t x) { return vdupq_n_s32(x); }

@@ -14,16 +14,26 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.solvers import Alternate, Clip, Greedy, Hqq, Obs, Ptqtp, Solver
+from intaglio.terms import Coded, Dense, LowRank, Metric, Term, TritPlanes
 
-SOLVERS: list[Solver] = [Greedy(), Obs(), Obs(order="natural"), Obs(order="natural", grid="moving", block=16)]
+SOLVERS: list[Solver] = [
+    Greedy(),
+    Obs(),
+    Obs(order="natural"),
+    Obs(order="natural", grid="moving", block=16),
+    Hqq(),
+    Alternate(rounds=3),
+    Ptqtp(weighted=True),
+]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
     (Dense(Integer(8, symmetric=True)),),
     (Dense(TwoLevel(3, group_size=16)),),
     (Dense(Floating("bfloat16")),),
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
+    (Dense(Integer(3, group_size=16, zero="float16")), LowRank(2)),
+    (TritPlanes(2, group_size=16),),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

@@ -16,7 +16,7 @@ from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.site import arrays, of
 from intaglio.solvers import Greedy
-from intaglio.terms import Coded, Dense, LowRank, Metric, Outliers, Term
+from intaglio.terms import Coded, Dense, LowRank, Metric, Outliers, Term, TritPlanes
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
 
 EXAMPLES: list[tuple[Term, ...]] = [
@@ -25,6 +25,9 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (LowRank(8, Integer(8, symmetric=True)),),
     (Dense(Integer(3, group_size=16)), Outliers(0.02)),
     (Dense(Integer(3, group_size=32)), LowRank(6), Outliers(0.01)),
+    (TritPlanes(2, group_size=64),),
+    (TritPlanes(1, group_size=7), TritPlanes(3, group_size=200)),
+    (Dense(Integer(3, group_size=64, zero="float16")), LowRank(8, Integer(3, symmetric=True, group_size=64))),
 ]
 SHAPES = [(1, 1), (5, 67), (33, 128), (17, 65)]
 

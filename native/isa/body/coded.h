@@ -68,7 +68,8 @@ inline void total_runs(const Matrix* w, const float* x, int32_t k, int32_t end, 
 // Scale and zero point of a tile's group.
 struct Grid {
   VF scale, zero;
-  Grid(const Tile& tile, int64_t g) : scale(loadf(tile.scales + g * L)), zero(to_float(load_u8(tile.zeros + g * L))) {}
+  Grid(const Tile& tile, int64_t g)
+      : scale(loadf(tile.scales + g * L)), zero(load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)) {}
 };
 
 INTAGLIO_INLINE VF add_run(const Grid& g, VF sum, float total, VF y) {

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import Csr, Floating, Format, Integer, Layout, Trits, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR, TRITS = range(11)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -57,6 +57,8 @@ def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
         return "reads int8 activations, got float ones"
     if int8 and m.activation != Integer(bits=8, symmetric=True):
         return f"reads symmetric int8 activations with one scale a token, got {m.activation}"
+    if int8 and isinstance(form, Integer) and form.zero == "float16":
+        return "runs whole zero points, got float16 ones"
     if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
     return form
@@ -161,6 +163,7 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _only(Csr)),
+    Candidate("trits", TRITS, _only(Trits)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -188,8 +191,9 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind >= CSR:
-        (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
-        return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
+        (arrays,) = ([np.ascontiguousarray(a).reshape(-1) for a in m.state.values()] for m in operands)
+        group = first.layout.group_size if isinstance(first.layout, Trits) else 0
+        return _native.structured(choice.kind, *first.shape, group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 
@@ -230,7 +234,10 @@ def _part(form: Format, state: State, cols: int) -> Part:
             _contiguous(state["group_zero"]),
             _contiguous(state["group_scale"]),
         )
-    return (form.bits, group, codes, scale, _contiguous(state.get("zero")), None)
+    zero = _contiguous(state.get("zero"))
+    if zero is not None and form.zero == "float16":
+        zero = zero.view(np.uint16)
+    return (form.bits, group, codes, scale, zero, None)
 
 
 def _contiguous(a: Array | None) -> Array | None:
