@@ -29,6 +29,7 @@ enum Kind : int32_t {
   kNm = 15,       // of every m columns n float16; group = n << 8 | m                      x float
   kNm8 = 16,      // the same of int8, one scale a row                                     x float
   kBilevel = 17,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
+  kTrits = 18,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
@@ -47,6 +48,7 @@ struct Source {
   const float* scale;          // rows x groups; rows x 1 for kW4A8Two, kW8A8, kW4A8
   const uint8_t* zero;         // rows x groups, or null: the middle code 2^(bits-1)
   const uint8_t* group_scale;  // rows x groups, kW4A8Two only; times the largest code at most 255
+  const uint16_t* half_zero;   // rows x groups of float16 in place of `zero`, or null; kW4 and kW8 only
 };  // coded kinds: groups are a multiple of 8 columns, or one a row
 
 // A structured matrix in the neutral layout of the file: its arrays, in the order in which isa/<kind>.h names them.

@@ -52,6 +52,7 @@ void check_codes(const Source& s) {
   require(s.group >= s.cols || (s.kind != kW8A8 && s.kind != kW4A8), kind + " takes one group a row");
   require(s.scale, kind + " needs scales");
   require(s.kind != kW8A8 || !s.zero, "kW8A8 takes the middle code as zero; it has no zeros of its own");
+  require(!s.half_zero || ((s.kind == kW4 || s.kind == kW8) && !s.zero), "float16 zeros belong to kW4 and kW8");
   require((s.kind == kW4A8Two) == (s.group_scale != nullptr), "group scales belong to kW4A8Two, and only to it");
 }
 
@@ -129,6 +130,14 @@ void check_bilevel(const Pieces& p) {
   check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 15, "a code");
 }
 
+void check_trits(const Pieces& p) {
+  require(p.group > 0, "trits need groups of at least one column");
+  const int64_t tables = p.rows * group_count(p.cols, p.group), planes = p.length[1] / tables;
+  require(planes >= 1 && planes <= 3 && p.length[1] == planes * tables, "trits have scales of 1 to 3 planes");
+  require(p.length[0] == planes * p.rows * div_up(p.cols, 5), "trits have a byte for five digits of a row");
+  check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 242, "five digits of base 3");
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -155,6 +164,7 @@ void check_pieces(const Pieces& p) {
     case kNm:
     case kNm8: return check_nm(p);
     case kBilevel: return check_bilevel(p);
+    case kTrits: return check_trits(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }
@@ -206,9 +216,9 @@ float decode_at(const Source& s, int32_t row, int32_t i) {
   const uint8_t* codes = row_codes(s, row);
   if (is_plain(s.kind)) return plain_at(s.kind, codes, i);
   const int64_t g = i / s.group, scales = scale_count(s.kind, s.cols, s.group);
-  const int32_t level = int32_t(code_at(codes, i, s.bits)) - int32_t(zero_at(s, row, g));
+  const float level = float(code_at(codes, i, s.bits)) - zero_at(s, row, g);
   const int32_t step = s.group_scale ? s.group_scale[row * group_count(s.cols, s.group) + g] : 1;
-  return s.scale[row * scales + (scales == 1 ? 0 : g)] * float(step * level);
+  return s.scale[row * scales + (scales == 1 ? 0 : g)] * (float(step) * level);
 }
 
 }  // namespace

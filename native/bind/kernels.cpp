@@ -1,5 +1,6 @@
 // Packed matrices and their products as Python sees them.
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 
 #include <algorithm>
 
@@ -20,13 +21,21 @@ std::vector<std::string> isas() {
   return names;
 }
 
-// One part: (bits, group, codes, scale, zero, group_scale). Plain kinds give their values' bytes as codes.
-using Part = std::tuple<int, int, Bytes2, std::optional<Floats2>, std::optional<Bytes2>, std::optional<Bytes2>>;
+// One part: (bits, group, codes, scale, zero, group_scale). Plain kinds give their values' bytes as codes; a zero that is
+// a float16 comes as its 16 bits.
+using Zeros = std::variant<Bytes2, Array2<uint16_t>>;
+using Part = std::tuple<int, int, Bytes2, std::optional<Floats2>, std::optional<Zeros>, std::optional<Bytes2>>;
 
 int64_t code_row_bytes(int kind, int bits, int64_t cols) {
   if (kind == kF32) return 4 * cols;
   if (kind == kF16 || kind == kBF16) return 2 * cols;
   return (cols * bits + 7) / 8;
+}
+
+void set_zero(Source* s, const Zeros& zero, int64_t groups) {
+  std::visit([&](const auto& z) { check_table(std::optional(z), s->rows, groups, "zero"); }, zero);
+  if (const auto* bytes = std::get_if<Bytes2>(&zero)) s->zero = bytes->data();
+  else s->half_zero = std::get<Array2<uint16_t>>(zero).data();
 }
 
 Source source(int kind, int cols, const Part& part) {
@@ -36,11 +45,10 @@ Source source(int kind, int cols, const Part& part) {
   const int64_t rows = dim32(codes.shape(0)), groups = (int64_t(cols) + group - 1) / group;
   check_table(std::optional(codes), rows, code_row_bytes(kind, bits, cols), "codes");
   check_table(scale, rows, kind == kW4 || kind == kW8 || kind == kW4A8Group ? groups : 1, "scale");
-  check_table(zero, rows, groups, "zero");
   check_table(group_scale, rows, groups, "group_scale");
-  Source s{kind, int32_t(rows), cols, bits, group, codes.data(), nullptr, nullptr, nullptr};
+  Source s{kind, int32_t(rows), cols, bits, group, codes.data(), nullptr, nullptr, nullptr, nullptr};
   if (scale) s.scale = scale->data();
-  if (zero) s.zero = zero->data();
+  if (zero) set_zero(&s, *zero, groups);
   if (group_scale) s.group_scale = group_scale->data();
   check_source(s);
   return s;
@@ -59,6 +67,7 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 const std::vector<int>& piece_widths(int kind) {
   static const std::vector<int> none, csr = {4, 2, 2}, lookup = {1, 2}, bsr4 = {4, 2, 1, 2, 1}, bsr16 = {4, 2, 2};
   static const std::vector<int> even_rows = {2, 2}, block_diagonal = {2}, nm = {1, 2}, nm8 = {1, 1, 4}, bilevel = {1, 1, 2};
+  static const std::vector<int> trits = {1, 2};
   switch (kind) {
     case kCsr: return csr;
     case kLookup: return lookup;
@@ -69,6 +78,7 @@ const std::vector<int>& piece_widths(int kind) {
     case kNm: return nm;
     case kNm8: return nm8;
     case kBilevel: return bilevel;
+    case kTrits: return trits;
     default: return none;
   }
 }

@@ -1,5 +1,5 @@
 // The definition of every kernel, in plain loops. Other sets equal its integers and approach its floats.
-// A packed row: float scales | one byte a code | zeros | group scales; a plain row: its values as float32.
+// A packed row: float scales | float zeros | one byte a code | group scales; a plain row: its values as float32.
 #include <math.h>
 
 #include "page.h"
@@ -9,20 +9,21 @@ namespace intaglio {
 namespace {
 
 struct Row {
-  const float* scale;
-  const uint8_t *codes, *zero, *group_scale;
+  const float *scale, *zero;
+  const uint8_t *codes, *group_scale;
 };
 
 int64_t row_stride(int32_t kind, int32_t cols, int32_t group) {
   if (is_plain(kind)) return int64_t(cols) * 4;
-  return round_up(scale_count(kind, cols, group) * 4 + cols + 2 * group_count(cols, group), 4);
+  return round_up(scale_count(kind, cols, group) * 4 + group_count(cols, group) * 5 + cols, 4);
 }
 
 Row row_of(const Matrix* w, int32_t r) {
   const auto* at = static_cast<const uint8_t*>(w->data) + r * row_stride(w->kind, w->cols, w->group);
-  const uint8_t* codes = at + 4 * scale_count(w->kind, w->cols, w->group);
-  const uint8_t* zero = codes + w->cols;
-  return {reinterpret_cast<const float*>(at), codes, zero, zero + group_count(w->cols, w->group)};
+  const auto* scale = reinterpret_cast<const float*>(at);
+  const float* zero = scale + scale_count(w->kind, w->cols, w->group);
+  const auto* codes = reinterpret_cast<const uint8_t*>(zero + group_count(w->cols, w->group));
+  return {scale, zero, codes, codes + w->cols};
 }
 
 size_t matrix_bytes(int32_t kind, int32_t rows, int32_t cols, int32_t group) {
@@ -36,12 +37,12 @@ void pack_plain(const Source& s, int32_t row, float* to) {
 void pack_codes(const Source& s, int32_t row, uint8_t* at) {
   const int64_t scales = scale_count(s.kind, s.cols, s.group), groups = group_count(s.cols, s.group);
   memcpy(at, s.scale + row * scales, size_t(4 * scales));
-  uint8_t* codes = at + 4 * scales;
+  uint8_t* codes = at + 4 * (scales + groups);
   for (int32_t i = 0; i < s.cols; ++i) codes[i] = uint8_t(code_at(row_codes(s, row), i, s.bits));
-  uint8_t* zero = codes + s.cols;
   for (int64_t g = 0; g < groups; ++g) {
-    zero[g] = uint8_t(zero_at(s, row, g));
-    zero[groups + g] = s.group_scale ? s.group_scale[row * groups + g] : 1;
+    const float zero = zero_at(s, row, g);
+    memcpy(at + 4 * (scales + g), &zero, 4);
+    codes[s.cols + g] = s.group_scale ? s.group_scale[row * groups + g] : 1;
   }
 }
 
@@ -62,7 +63,7 @@ int32_t integer_dot(const Matrix* w, int32_t r, const int8_t* q) {
   uint32_t sum = 0;
   for (int32_t i = 0; i < w->cols; ++i) {
     const int32_t g = i / w->group;
-    sum += uint32_t(row.group_scale[g] * (row.codes[i] - row.zero[g]) * q[i]);
+    sum += uint32_t(row.group_scale[g] * (row.codes[i] - int32_t(row.zero[g])) * q[i]);
   }
   return int32_t(sum);
 }
@@ -73,7 +74,7 @@ float grouped_dot(const Matrix* w, int32_t r, const int8_t* q) {
   for (int32_t g = 0, i = 0; i < w->cols; ++g) {
     int32_t part = 0;
     for (const int32_t end = i + w->group < w->cols ? i + w->group : w->cols; i < end; ++i)
-      part += (row.codes[i] - row.zero[g]) * q[i];
+      part += (row.codes[i] - int32_t(row.zero[g])) * q[i];
     sum += row.scale[g] * float(part);
   }
   return sum;
@@ -84,7 +85,7 @@ float weight(const Matrix* w, int32_t r, int32_t i) {
   if (is_plain(w->kind)) return row.scale[i];
   const int32_t g = i / w->group;
   const float scale = row.scale[scale_count(w->kind, w->cols, w->group) == 1 ? 0 : g];
-  return scale * float(row.group_scale[g] * (row.codes[i] - row.zero[g]));
+  return scale * (float(row.group_scale[g]) * (float(row.codes[i]) - row.zero[g]));
 }
 
 float float_dot(const Matrix* w, int32_t r, const float* x) {
@@ -103,6 +104,7 @@ float structure_dot(const Matrix* w, int32_t r, const float* x) {
     case kNm:
     case kNm8: return nm_dot(w, r, x);
     case kBilevel: return bilevel_dot(w, r, x);
+    case kTrits: return trits_dot(w, r, x);
     default: {
       const Csr m = csr_of(w);
       return csr_part(m, m.offset[r], m.offset[r + 1], x);

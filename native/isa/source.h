@@ -48,8 +48,11 @@ inline float plain_at(int32_t kind, const uint8_t* row, int64_t i) {
   return kind == kF16 ? half_to_float(h) : bfloat_to_float(h);
 }
 
-inline uint32_t zero_at(const Source& s, int32_t row, int64_t g) {
-  return s.zero ? s.zero[row * group_count(s.cols, s.group) + g] : 1u << (s.bits - 1);
+// The middle code where none is given. All but float16 ones are small integers.
+inline float zero_at(const Source& s, int32_t row, int64_t g) {
+  const int64_t i = row * group_count(s.cols, s.group) + g;
+  if (s.half_zero) return half_to_float(s.half_zero[i]);
+  return float(s.zero ? s.zero[i] : 1 << (s.bits - 1));
 }
 
 // The part a stacked row belongs to; `row` becomes its row there.

@@ -7,6 +7,7 @@
 #include "even.h"
 #include "lookup.h"
 #include "nm.h"
+#include "trits.h"
 
 namespace intaglio {
 namespace {
@@ -21,6 +22,7 @@ inline size_t lay(const Pieces* from, void* to) {
     case kNm:
     case kNm8: return lay_nm(from, to);
     case kBilevel: return lay_bilevel(from, to);
+    case kTrits: return lay_trits(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -35,6 +37,7 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kNm:
     case kNm8: return nm_row(w, r, out);
     case kBilevel: return bilevel_row(w, r, out);
+    case kTrits: return trits_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

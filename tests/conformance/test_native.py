@@ -24,6 +24,8 @@ FORMATS: list[Format] = [
     Integer(8, symmetric=True),
     Integer(6, group_size=16),
     Integer(5, symmetric=True, group_size=24),
+    Integer(3, group_size=64, zero="float16"),
+    Integer(8, zero="float16"),
     TwoLevel(4, group_size=64),
     TwoLevel(3, group_size=8),
     TwoLevel(2, group_size=40),

@@ -14,8 +14,32 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Bilevel, Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, GroupPrune, KMeans, Obs, Prune, Solver, Spqr
-from intaglio.terms import NM, Codebook, Coded, Dense, GroupSparse, Metric, Outliers, Sparse, Term
+from intaglio.solvers import (
+    Alternate,
+    Clip,
+    Greedy,
+    GroupPrune,
+    Hqq,
+    KMeans,
+    Obs,
+    Prune,
+    Ptqtp,
+    Solver,
+    Spqr,
+)
+from intaglio.terms import (
+    NM,
+    Codebook,
+    Coded,
+    Dense,
+    GroupSparse,
+    LowRank,
+    Metric,
+    Outliers,
+    Sparse,
+    Term,
+    TritPlanes,
+)
 
 SOLVERS: list[Solver] = [
     Greedy(),
@@ -30,6 +54,9 @@ SOLVERS: list[Solver] = [
     Prune("magnitude"),
     Prune("wanda"),
     Prune("sparsegpt", block=16),
+    Hqq(),
+    Alternate(rounds=3),
+    Ptqtp(weighted=True),
 ]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
@@ -44,6 +71,8 @@ SUMS: list[tuple[Term, ...]] = [
     (GroupSparse(0.2), Dense(Integer(4, group_size=16))),
     (NM(4, 8), NM(2, 8, "int8")),
     (Sparse(0.7),),
+    (Dense(Integer(3, group_size=16, zero="float16")), LowRank(2)),
+    (TritPlanes(2, group_size=16),),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

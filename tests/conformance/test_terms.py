@@ -29,6 +29,7 @@ from intaglio.terms import (
     Outliers,
     Sparse,
     Term,
+    TritPlanes,
 )
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
 
@@ -56,6 +57,9 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (NM(4, 8), NM(2, 8)),
     (NM(3, 4, "int8"), NM(1, 8, "int8")),
     (Dense(Integer(3, group_size=32)), LowRank(6), Outliers(0.01)),
+    (TritPlanes(2, group_size=64),),
+    (TritPlanes(1, group_size=7), TritPlanes(3, group_size=200)),
+    (Dense(Integer(3, group_size=64, zero="float16")), LowRank(8, Integer(3, symmetric=True, group_size=64))),
 ]
 SHAPES = [(1, 1), (5, 67), (33, 128), (17, 65)]
 

@@ -73,8 +73,9 @@ struct Grid {
 
 template <int32_t Kind>
 INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g) {
+  if constexpr (Kind != kBilevel)
+    return {loadf(tile.scales + g * L), load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)};
   const VI codes = load_u8(tile.zeros + g * L);
-  if constexpr (Kind != kBilevel) return {loadf(tile.scales + g * L), to_float(codes)};
   VF range[4];
   spread_half4(tile.ranges + 4 * g, range);
   return {fma(to_float(andi(codes, seti(15))), range[1], range[0]), fma(to_float(shr<4>(codes)), range[3], range[2])};

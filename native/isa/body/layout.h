@@ -8,7 +8,7 @@
 //   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + j
 //   kW8A8               the same, less 128 - kOffset8 added back through the activations' sums
 //   kW4A8*              [cols/8][L] of 4 bytes: low nibbles columns 8b..8b+3, high nibbles 8b+4..8b+7
-// zeros:        kW4A8Two [groups/2][L][2] u8 (group_scale * zero), others [groups][L] u8
+// zeros:        kW4, kW8 [groups][L] float16 | kW4A8Two [groups/2][L][2] u8 (group_scale * zero) | others [groups][L] u8
 // group scales: kW4A8Two [groups][L] u8
 // scales:       [scales][L] float32
 // Rows are padded to whole pairs of tiles and columns to whole vectors with zero codes and scales.
@@ -30,11 +30,13 @@ inline int64_t code_vectors(int32_t kind, int32_t cols) {
   return div_up(cols, kind == kW8 || kind == kW8A8 ? 4 : 8);
 }
 
+constexpr bool has_half_zeros(int32_t kind) { return kind == kW4 || kind == kW8; }
+
 inline Layout layout_of(int32_t kind, int32_t cols, int32_t group) {
   const int64_t lane = kind == kF16 || kind == kBF16 ? 2 : 4, groups = is_plain(kind) ? 0 : group_count(cols, group);
   Layout l;
   l.zeros = round_up(code_vectors(kind, cols) * lane * L, 64);
-  l.group_scales = l.zeros + round_up(kind == kW8A8 ? 0 : round_up(groups, 2) * L, 64);
+  l.group_scales = l.zeros + round_up(kind == kW8A8 ? 0 : round_up(groups, 2) * L * (has_half_zeros(kind) ? 2 : 1), 64);
   l.scales = l.group_scales + (kind == kW4A8Two ? round_up(groups * L, 64) : 0);
   l.bytes = l.scales + (is_plain(kind) || kind == kBilevel ? 0 : round_up(scale_count(kind, cols, group) * 4 * L, 64));
   return l;
@@ -95,7 +97,9 @@ inline void pack_tables(const Source& s, int32_t row, int32_t n, const Layout& l
   const int64_t groups = group_count(s.cols, s.group), scales = scale_count(s.kind, s.cols, s.group);
   for (int64_t g = 0; g < groups && s.kind != kW8A8; ++g) {
     const uint32_t step = s.group_scale ? s.group_scale[row * groups + g] : 1;
-    tile[l.zeros + zero_place(s.kind, g, n)] = uint8_t(step * zero_at(s, row, g));
+    const uint16_t half = float_to_half(zero_at(s, row, g));
+    if (has_half_zeros(s.kind)) memcpy(tile + l.zeros + (g * L + n) * 2, &half, 2);
+    else tile[l.zeros + zero_place(s.kind, g, n)] = uint8_t(step * uint32_t(zero_at(s, row, g)));
     if (s.group_scale) tile[l.group_scales + g * L + n] = uint8_t(step);
   }
   for (int64_t g = 0; g < scales; ++g) memcpy(tile + l.scales + (g * L + n) * 4, s.scale + row * scales + g, 4);
@@ -154,7 +158,9 @@ inline float coded_weight(const Matrix* w, const Tile& t, int64_t k, int32_t n) 
   const int64_t g = k / w->group;
   if (w->kind == kW8A8) return t.scales[n] * float(int32_t(t.codes[p.byte] ^ kOffset8) - 128);
   const bool wide = w->kind == kW8;
-  const int32_t code = wide ? t.codes[p.byte] : t.codes[p.byte] >> p.shift & 15, zero = t.zeros[zero_place(w->kind, g, n)];
+  const int32_t code = wide ? t.codes[p.byte] : t.codes[p.byte] >> p.shift & 15;
+  if (has_half_zeros(w->kind)) return t.scales[g * L + n] * (float(code) - plain_at(kF16, t.zeros, g * L + n));
+  const int32_t zero = t.zeros[zero_place(w->kind, g, n)];
   if (w->kind == kBilevel) {
     const Statistics s = statistics(uint8_t(zero), t.ranges + 4 * g);
     return s.scale * (float(code) - s.zero);

@@ -6,6 +6,7 @@
 #include "even.h"
 #include "lookup.h"
 #include "nm.h"
+#include "trits.h"
 
 namespace intaglio {
 namespace {
@@ -20,6 +21,7 @@ inline void structure_rows(const Matrix* w, const Activations* x, int32_t token0
     case kBlockDiagonal: return block_diagonal_rows(w, x, token0, token1, row0, row1, out);
     case kNm:
     case kNm8: return nm_rows(w, x, token0, token1, row0, row1, out);
+    case kTrits: return trits_rows(w, x, token0, token1, row0, row1, out);
     default: return csr_rows(w, x, token0, token1, row0, row1, out);
   }
 }

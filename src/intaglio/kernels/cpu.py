@@ -23,6 +23,7 @@ from intaglio.formats import (
     Lookup,
     SparseRows,
     Structure,
+    Trits,
     TwoLevel,
 )
 from intaglio.kernels import pieces
@@ -30,7 +31,7 @@ from intaglio.types import Array, State
 
 # As in native/kernels.h
 F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
-CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8, BILEVEL = range(9, 18)
+CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8, BILEVEL, TRITS = range(9, 19)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -74,6 +75,8 @@ def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
         return "reads int8 activations, got float ones"
     if int8 and m.activation != Integer(bits=8, symmetric=True):
         return f"reads symmetric int8 activations with one scale a token, got {m.activation}"
+    if int8 and isinstance(form, Integer) and form.zero == "float16":
+        return "runs whole zero points, got float16 ones"
     if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
     return form
@@ -234,6 +237,7 @@ CANDIDATES = (
     Candidate("nm", NM16, _nm("float16")),
     Candidate("nm-int8", NM8, _nm("int8")),
     Candidate("bilevel", BILEVEL, _bilevel),
+    Candidate("trits", TRITS, _only(Trits)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
 
@@ -314,7 +318,10 @@ def _part(form: Format, state: State, cols: int) -> Part:
             _contiguous(state["group_zero"]),
             _contiguous(state["group_scale"]),
         )
-    return (form.bits, group, codes, scale, _contiguous(state.get("zero")), None)
+    zero = _contiguous(state.get("zero"))
+    if zero is not None and form.zero == "float16":
+        zero = zero.view(np.uint16)
+    return (form.bits, group, codes, scale, zero, None)
 
 
 def _contiguous(a: Array | None) -> Array | None:

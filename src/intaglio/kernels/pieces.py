@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from intaglio.formats import NM, Bilevel, BlockDiagonal, Bsr, Layout, Lookup, SparseRows
+from intaglio.formats import NM, Bilevel, BlockDiagonal, Bsr, Layout, Lookup, SparseRows, Trits
 from intaglio.formats.pack import pack
 from intaglio.types import Array, State
 
@@ -34,6 +34,8 @@ def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
             return Pieces([state["value"].ravel()], min(layout.width, shape[1]))
         case Lookup():
             return Pieces([array.ravel() for array in state.values()], layout.bits)
+        case Trits():
+            return Pieces([array.ravel() for array in state.values()], layout.group_size)
         case NM():
             arrays = {**state, "place": layout.places(state, shape)}
             return Pieces([array.ravel() for array in arrays.values()], layout.n << 8 | layout.m)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import NM, Bilevel, Bsr, Floating, Integer, Largest, Layout, TwoLevel
+from intaglio.formats import NM, Bilevel, Bsr, Floating, Integer, Largest, Layout, Trits, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -24,11 +24,14 @@ def label(layout: Layout) -> str:
             return f"int{layout.bits} g{layout.group_size} bilevel"
         case Integer():
             group = f"g{layout.group_size}" if layout.group_size else "channel"
-            return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
+            zero = " symmetric" if layout.symmetric else " float zero" if layout.zero == "float16" else ""
+            return f"int{layout.bits} {group}{zero}"
         case Bsr():
             return f"{'float' if layout.bits == 16 else 'int'}{layout.bits} g{layout.group_size} sparse"
         case NM():
             return f"{layout.n}:{layout.m} {layout.value}"
+        case Trits():
+            return f"{layout.planes} trits g{layout.group_size}"
         case _:
             return str(layout.__struct_config__.tag)
 

@@ -22,6 +22,9 @@ else:
     torch = lazy("torch", extra="compress")
 
 
+ROWS = 128  # handled at once, so that they stay in the cache from step to step
+
+
 class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="hqq"):
     """min over zero and e of |e|_p^p + beta/2 |w - decoded - e|^2, in turn: e takes what should count little.
 
@@ -57,34 +60,29 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
         if not (isinstance(term, Dense) and isinstance(term.format, Integer) and not term.format.symmetric):
             return natural(w, term, Metric(), clip)
         shrink = clip.search(w, term.format, Metric()) if clip else None
-        tables = self.moved(w, term.format, term.format.fit(w, shrink=shrink))
+        tables = term.format.fit(w, shrink=shrink)
+        rows = zip(w.split(ROWS), *(tables[name].split(ROWS) for name in ("scale", "zero")), strict=True)
+        tables["zero"] = torch.cat([self.moved(term.format, *part) for part in rows])
         return Found(term.format.pack(term.format.encode(w, tables), tables), {})
 
-    def moved(self, w: Tensor, fmt: Integer, tables: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`tables` with the zeros, as they are stored, that left the smallest mean error; stops when it no longer falls."""
-        size, beta, least = fmt.group_size, self.beta, torch.inf
-        best, count = tables, _sizes(w, size)
-        scale = tables["scale"].float()[:, :, None]
+    def moved(self, fmt: Integer, w: Tensor, scale: Tensor, stored: Tensor) -> Tensor:
+        """Zeros as they are stored, from `stored` on: those of the smallest mean error, once it no longer falls."""
+        x, real = (groups.split(t, fmt.group_size) for t in (w, torch.ones(1, w.shape[1])))
+        scale, count = scale.float()[:, :, None], real.sum(2)
+        best, least, beta = stored, torch.inf, self.beta
         for _ in range(self.steps):
-            codes = fmt.encode(w, tables)
-            error = w - fmt.decode(codes, tables)
+            zero = stored.float()[:, :, None]
+            codes = (x / scale).add_(zero).round_().clamp_(0, fmt.highest)
+            error = torch.sub(x, codes.sub_(zero).mul_(scale)).mul_(real)
             if (mean := float(error.abs().mean())) >= least:
                 break
-            best, least = tables, mean
-            shift = (
-                groups.split(error - shrunk(error, beta, self.p), size) / scale
-            )  # 0 where a short group ends
-            zero = tables["zero"].float() - shift.sum(2) / count
-            tables, beta = {**tables, "zero": fmt.stored_zero(zero)}, beta * self.growth
+            best, least = stored, mean
+            shift = error.sub_(shrunk(error, beta, self.p)).sum(2) / scale[:, :, 0] / count
+            stored, beta = fmt.stored_zero(stored.float() - shift), beta * self.growth
         return best
 
 
 def shrunk(x: Tensor, beta: float, p: float) -> Tensor:
     """The e that minimises |e|^p + beta/2 (x - e)^2, nearly: sign(x) max(0, |x| - |x|^(p-1) / beta)."""
     size = x.abs()
-    return x.sign() * (size - size.pow(p - 1) / beta).clamp(min=0)  # 0^(p-1) is infinite, and shrinks to 0
-
-
-def _sizes(w: Tensor, size: int | None) -> Tensor:
-    """Columns of each group, (1, groups)."""
-    return groups.split(torch.ones(1, w.shape[1]), size).sum(2)
+    return size.sub_(size.pow(p - 1).div_(beta)).clamp_(min=0).copysign_(x)  # 0^(p-1) is infinite, and shrinks to 0
