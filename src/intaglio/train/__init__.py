@@ -1,0 +1,1 @@
+"""Training of what a compressed model is made of."""
