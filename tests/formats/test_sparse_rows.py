@@ -24,7 +24,9 @@ def test_streams_round_trip(data: st.DataObject, bits: int, rows: int, count: in
 
 
 def random_support(gen: np.random.Generator, rows: int, blocks: int, width: int, nonzeros: int) -> Array:
-    each = [[np.sort(gen.permutation(width)[:nonzeros]) + b * width for b in range(blocks)] for _ in range(rows)]
+    each = [
+        [np.sort(gen.permutation(width)[:nonzeros]) + b * width for b in range(blocks)] for _ in range(rows)
+    ]
     return np.array(each, np.uint16).reshape(rows, blocks * nonzeros)
 
 
@@ -45,7 +47,9 @@ def test_rows_come_back_in_the_bits_that_the_formula_says(
     layout, shape, columns, values = made
     state = layout.store(columns, values, shape[1])
     declared = layout.arrays(shape)
-    assert {name: (a.dtype, a.shape) for name, a in state.items()} == {n: (s.dtype, s.shape) for n, s in declared.items()}
+    assert {name: (a.dtype, a.shape) for name, a in state.items()} == {
+        n: (s.dtype, s.shape) for n, s in declared.items()
+    }
     assert layout.faults(state, shape) is None
     blocks, width, nonzeros = layout.sizes(shape[1])
     places = min(shape[1], blocks * nonzeros * max(1, math.ceil(math.log2(width))))

@@ -53,9 +53,13 @@ def test_pursuit_is_the_published_one(size: tuple[int, int, int, int]) -> None:
     assert index.dtype == np.uint16
     assert (np.diff(index.astype(int), axis=1) > 0).all()
     if nonzeros < dim:  # beyond, nothing is left to choose by
-        torch.testing.assert_close(dense(index, value, atoms), reference(d, x, nonzeros), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            dense(index, value, atoms), reference(d, x, nonzeros), rtol=1e-3, atol=1e-4
+        )
     else:
-        torch.testing.assert_close(dense(index, value, atoms) @ d, reference(d, x, nonzeros) @ d, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            dense(index, value, atoms) @ d, reference(d, x, nonzeros) @ d, rtol=1e-3, atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("picks", [1, 3, 100])
@@ -125,4 +129,6 @@ def test_senseless_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"nonzeros must be in 1\.\.7"):
         pursued(d, x, 8)
     with pytest.raises(ValueError, match="an index must be below 7"):
-        _native.update_atoms(d.numpy(), x.numpy(), np.full((3, 1), 7, np.uint16), np.ones((3, 1), np.float32), 1)
+        _native.update_atoms(
+            d.numpy(), x.numpy(), np.full((3, 1), 7, np.uint16), np.ones((3, 1), np.float32), 1
+        )

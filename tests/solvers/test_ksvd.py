@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_no_sweep_does_harm(picks: int) -> None:
     x = torch.randn(150, 40, generator=torch.Generator().manual_seed(0))
     errors = learn(x, 60, 12, Learning(sweeps=8, picks=picks, tolerance=0)).errors
     assert len(errors) == 8
-    assert all(after <= before * (1 + 1e-6) for before, after in zip(errors, errors[1:], strict=False))
+    assert all(after <= before * (1 + 1e-6) for before, after in pairwise(errors))
     assert errors[-1] < 0.9 * errors[0]
 
 
@@ -77,14 +79,18 @@ def test_the_metric_is_what_it_lowers() -> None:
     aware, blind = (solved(w, Dictionary(0.4), m) for m in (metric, Metric()))
     assert aware.notes["error"] < 0.5 * metric.relative(w, terms.decode(blind))
     lost = (terms.decode(aware) - w) @ x.T
-    assert float(lost.square().sum() / (w @ x.T).square().sum()) == pytest.approx(aware.notes["error"], rel=1e-2)
+    assert float(lost.square().sum() / (w @ x.T).square().sum()) == pytest.approx(
+        aware.notes["error"], rel=1e-2
+    )
 
 
 def test_the_error_of_the_outputs_is_the_distance_in_whitened_coordinates() -> None:
-    w, metric, _ = correlated(32, 48)
+    _, metric, _ = correlated(32, 48)
     c = root(metric, 48)
     delta = torch.randn(32, 48, generator=torch.Generator().manual_seed(2))
-    assert float((delta.double() @ c).square().sum()) == pytest.approx(float(metric.rows(delta).sum()), rel=1e-4)
+    assert float((delta.double() @ c).square().sum()) == pytest.approx(
+        float(metric.rows(delta).sum()), rel=1e-4
+    )
 
 
 def test_as_many_codes_as_atoms_is_the_low_rank() -> None:
@@ -101,7 +107,9 @@ def test_as_many_codes_as_inputs_is_exact() -> None:
     assert learn(x, 40, 40, Learning(sweeps=1)).errors[-1] < 1e-6 * float(x.square().sum())
 
 
-@pytest.mark.parametrize("term", [Dictionary(0.2), Dictionary(0.2, bits=16), DenseSparse(0.4, width=16, basis=24)], ids=repr)
+@pytest.mark.parametrize(
+    "term", [Dictionary(0.2), Dictionary(0.2, bits=16), DenseSparse(0.4, width=16, basis=24)], ids=repr
+)
 @pytest.mark.parametrize("shape", [(64, 96), (61, 67)], ids=str)
 def test_every_row_has_its_share_and_all_stay_within_the_storage(term: Term, shape: tuple[int, int]) -> None:
     w = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -191,7 +191,9 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     first = operands[0]
     if choice.kind >= CSR:
         ((group, arrays),) = map(_pieces, operands)
-        return _native.structured(choice.kind, *first.shape, group, list(map(np.ascontiguousarray, arrays)), isa)
+        return _native.structured(
+            choice.kind, *first.shape, group, list(map(np.ascontiguousarray, arrays)), isa
+        )
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 

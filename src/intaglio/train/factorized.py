@@ -1,4 +1,4 @@
-"""Factorized: a linear layer trained through its factorization (DSFormer's straight-through factorizer, 2312.13211)."""
+"""Factorized: a linear layer trained straight through its factorization (DSFormer, 2312.13211)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ RIDGE = 1e-5  # of a vector's own square: two of a basis may be alike
 class Factorized(torch.nn.Module):
     """y = x (codes bases)^T + bias, the codes being those of a latent W (out, in) in every forward pass.
 
-    The gradient of the product goes to W as it is, so that W moves freely and with it the choice of vectors; to
-    the bases it goes through the product, the codes held constant. Every `every` training passes the codes' places are
-    chosen anew, in between their values are fitted. After `freeze` there is no W: the codes are trained.
+    The gradient of the product goes to W as it is, so that W moves freely and with it the choice of vectors;
+    to the bases it goes through the product, the codes held constant. Every `every` training passes the codes'
+    places are chosen anew, in between their values are fitted. After `freeze` there is no W: the codes are
+    trained.
     """
 
     def __init__(self, linear: torch.nn.Linear, term: DenseSparse, every: int = 10) -> None:
@@ -64,7 +65,7 @@ class Factorized(torch.nn.Module):
         return self._product(self.codes) + (self.latent - self.latent.detach())
 
     def distance(self) -> Tensor:
-        """Mean square of W less what stands for it, whose gradient pulls W towards what can be represented."""
+        """Mean square of W less what stands for it: its gradient pulls W towards what can be represented."""
         if self.latent is None:
             return torch.zeros(())
         return (self.latent - self._product(self.codes).detach()).square().mean()
@@ -100,7 +101,9 @@ class Factorized(torch.nn.Module):
             places, _ = _native.pursue(gram, correlations, self.nonzeros)
             found.append(torch.from_numpy(places.astype(np.int64)))
         self.places = torch.stack(found)
-        self.changed = float((self._chosen(before) != self._chosen(self.places)).float().sum() / 2 / before.numel())
+        self.changed = float(
+            (self._chosen(before) != self._chosen(self.places)).float().sum() / 2 / before.numel()
+        )
 
     def _chosen(self, places: Tensor) -> Tensor:
         return torch.zeros(*places.shape[:2], self.basis).scatter_(2, places, 1.0)
@@ -108,7 +111,9 @@ class Factorized(torch.nn.Module):
     def _fitted(self, w: Tensor) -> Tensor:
         """The codes of least squares at their places, (blocks, out, nonzeros)."""
         bases = self._split(self.bases)
-        gram = bases @ bases.mT + torch.diag_embed(RIDGE * bases.square().sum(-1) + 1e-12)  # (blocks, basis, basis)
+        gram = bases @ bases.mT + torch.diag_embed(
+            RIDGE * bases.square().sum(-1) + 1e-12
+        )  # (blocks, basis, basis)
         block = torch.arange(self.blocks)[:, None, None, None]
         among = gram[block, self.places[..., :, None], self.places[..., None, :]]
         with_w = (self._split(w) @ bases.mT).gather(2, self.places)

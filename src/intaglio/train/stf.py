@@ -1,4 +1,4 @@
-"""Straight-through factorizer: factors of a model learnt for its task, all layers at once (DSFormer, 2312.13211)."""
+"""Stf: the factors of a model learnt for its task, all layers at once (DSFormer, 2312.13211)."""
 
 from __future__ import annotations
 
