@@ -1,4 +1,4 @@
-"""A small encoder and a task it learns in seconds: to name the token at the place which the first one says."""
+"""A small encoder, and a task it learns in seconds: name the token at the place that the first one says."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class DenseSparse(
 ):
     """Each `width` columns of W (out, in) ~ codes (out, basis) bases (basis, width), the codes sparse.
 
-    DSFormer, 2312.13211. Every row uses the same number of vectors of a block: the most for which everything
-    stored, float16 bases, codes of `bits` and their places, stays below 1 - `compression` of 16 bits a weight;
+    DSFormer, 2312.13211. Every row uses the same number of vectors of a block: the most for which all that is
+    stored, float16 bases, codes of `bits` and their places, is below 1 - `compression` of 16 bits a weight,
     but at least one.
     """
 

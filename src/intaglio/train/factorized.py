@@ -26,9 +26,9 @@ class Factorized(torch.nn.Module):
     """y = x (codes bases)^T + bias, the codes being those of a latent W (out, in) in every forward pass.
 
     The gradient of the product goes to W as it is, so that W moves freely and with it the choice of vectors;
-    to the bases it goes through the product, the codes held constant. Every `every` training passes the codes'
-    places are chosen anew, in between their values are fitted. After `freeze` there is no W: the codes are
-    trained.
+    to the bases it goes through the product, the codes held constant. Every `every` training passes the
+    places of the codes are chosen anew, in between their values fitted. After `freeze` there is no W, and the
+    codes are trained.
     """
 
     def __init__(self, linear: torch.nn.Linear, term: DenseSparse, every: int = 10) -> None:
