@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,7 @@ def test_no_sweep_does_harm(picks: int) -> None:
     x = torch.randn(150, 40, generator=torch.Generator().manual_seed(0))
     errors = learn(x, 60, 12, Learning(sweeps=8, picks=picks, tolerance=0)).errors
     assert len(errors) == 8
-    assert all(after <= before * (1 + 1e-6) for before, after in zip(errors, errors[1:], strict=False))
+    assert all(after <= before * (1 + 1e-6) for before, after in pairwise(errors))
     assert errors[-1] < 0.9 * errors[0]
 
 
@@ -83,7 +85,7 @@ def test_the_metric_is_what_it_lowers() -> None:
 
 
 def test_the_error_of_the_outputs_is_the_distance_in_whitened_coordinates() -> None:
-    w, metric, _ = correlated(32, 48)
+    _, metric, _ = correlated(32, 48)
     c = root(metric, 48)
     delta = torch.randn(32, 48, generator=torch.Generator().manual_seed(2))
     assert float((delta.double() @ c).square().sum()) == pytest.approx(

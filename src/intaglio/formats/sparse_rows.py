@@ -17,9 +17,10 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
 class SparseRows(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="sparse_rows"
 ):
-    """w[n, column[n, j]] = value[n, j], `nonzeros` columns in every `block` of a row (None: the row is one); else 0.
+    """w[n, column[n, j]] = value[n, j], `nonzeros` columns in every `block` of a row; else 0.
 
-    The columns take a bit each, or a number each within their block, whichever is shorter for the shape:
+    `block` None: a row is one. The columns take a bit each, or a number each within their block, whichever is
+    shorter for the shape:
     mask uint8 (out, ceil(in/8)) | index uint8 (out, ceil(count*ceil(log2 block)/8)), in rising order
     value float16 (out, count), or as bit streams uint8 if `bits` is 14: float16 without its two last bits
     """

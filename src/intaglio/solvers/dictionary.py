@@ -53,8 +53,8 @@ def _coded(
 ) -> tuple[Array, Array, Array, int]:
     """Atoms float16 (count, in), columns and coefficients (out, nonzeros), and the sweeps it took.
 
-    Under H = C C^T the error of the outputs is the plain distance of W C, so atoms are learnt for its rows and
-    multiplied by C^-1 in the end.
+    Under H = C C^T the error of the outputs is the plain distance of W C, so atoms are learnt for its rows
+    and multiplied by C^-1 in the end.
     """
     factor = root(metric, w.shape[1])
     learnt = learn((w.double() @ factor).float(), count, nonzeros, how)

@@ -22,7 +22,7 @@ USUAL = Learning()
 
 
 class Ksvd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ksvd"):
-    """At most `sweeps` of sparse coding and of updating the atoms; fewer when one gains less than `tolerance`.
+    """At most `sweeps` of sparse coding and updating the atoms; fewer when one gains less than `tolerance`.
 
     `picks`: atoms a signal chooses between two least squares; 1 is orthogonal matching pursuit as it was
     published. `steps`: of the power method for each atom. `seed`: of the order in which rows start as atoms.

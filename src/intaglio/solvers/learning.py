@@ -30,7 +30,7 @@ class Learning(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """signals (n, dim) ~ codes atoms: atoms (k, dim) of length 1, columns uint16 and values (n, s), rising in a row.
+    """signals (n, dim) ~ codes atoms: atoms (k, dim) of length 1; columns uint16, rising, and values (n, s).
 
     `errors`: the sum of squares that is left, after each sweep.
     """

@@ -1,4 +1,4 @@
-"""DenseSparse: in each block of columns a small basis, and of each row which few of its vectors it is made of."""
+"""DenseSparse: a small basis for each block of columns, of which every row uses a few vectors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 class DenseSparse(
     Product, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="dense_sparse"
 ):
-    """Each `width` columns of W (out, in) ~ codes (out, basis) bases (basis, width), the codes sparse (DSFormer, 2312.13211).
+    """Each `width` columns of W (out, in) ~ codes (out, basis) bases (basis, width), the codes sparse.
 
-    Every row uses the same number of vectors of a block: the most for which everything stored, float16 bases,
-    codes of `bits` and their places, stays below 1 - `compression` of 16 bits a weight; but at least one.
+    DSFormer, 2312.13211. Every row uses the same number of vectors of a block: the most for which all that is
+    stored, float16 bases, codes of `bits` and their places, is below 1 - `compression` of 16 bits a weight,
+    but at least one.
     """
 
     compression: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
