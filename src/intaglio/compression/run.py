@@ -76,7 +76,7 @@ def compress(
     made = plan.make(checkpoint, chosen)
     plan.check_weights(checkpoint)
     run = Run(made, _windows(made, calibration), target, progress or silent)
-    with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
+    with working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
         run.code(finished)
         run.say(made.coding.spec.num_layers, "writing the artifact and checking it against the original")
         report = finish(Finished(made, run.windows, run.journal, threads), target, force=force)
@@ -170,7 +170,7 @@ def _windows(made: Plan, text: Text | None) -> Windows | None:
 
 
 @contextmanager
-def _working(threads: int | None) -> Iterator[None]:
+def working(threads: int | None) -> Iterator[None]:
     """Without gradients, on so many threads, and afterwards as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
