@@ -16,6 +16,7 @@ from intaglio.terms import Dense
 
 DEFAULT = ("int2", "int3", "int4", "int8", "float16")
 GROUP = 64
+PLAIN = {"float16": Floating("float16"), "bfloat16": Floating("bfloat16")}
 
 
 class Candidate(NamedTuple):
@@ -37,8 +38,8 @@ def _rule(name: str) -> Rule:
     if bits := re.fullmatch(r"int([2-8])", name):
         form = Integer(bits=int(bits[1]), group_size=GROUP)
         return Rule(terms=(Dense(form),), solver=Obs(), clip=Clip())
-    if name == "float16" or name == "bfloat16":
-        return Rule(terms=(Dense(Floating(name)),))
+    if name in PLAIN:
+        return Rule(terms=(Dense(PLAIN[name]),))
     rule = load_recipe(name).weights[0]
     if not rule.terms:
         raise UsageError(f"candidate {name}: its first rule has no terms")

@@ -5,7 +5,8 @@
          sum_gc cost[g,c] x[g,c] <= most       for every budget
          x binary
 
-solved by branch and cut (HiGHS). Its tolerances are relative to the numbers it is given, so these are scaled.
+solved by branch and cut (HiGHS). A group's least cost is spent in any case, and taken off both sides: the
+solver's tolerances are absolute, and become a millionth of one group's differences, or less.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ else:
     optimize = lazy("scipy.optimize", extra="search")
     sparse = lazy("scipy.sparse", extra="search")
 
-TIGHTENED = 1e-6  # of a budget, each time that a solution exceeds it within the solver's tolerance
+TIGHTENED = 2e-6  # of the largest difference, each time that a solution exceeds a budget within the tolerance
+
+WORTH = 1e4  # of the largest difference of the objective: the solver stops within 1e-6 of the best
 
 
 class Budget(NamedTuple):
@@ -37,12 +40,14 @@ class Budget(NamedTuple):
 
 def choose(objective: Array, budgets: Sequence[Budget]) -> Array | None:
     """objective (groups, candidates) -> the candidate of each group (groups,); None if nothing fits."""
-    shrink = 1.0
+    rows = [_Row.of(budget) for budget in budgets]
     for _ in range(20):
-        choice = _solve(objective, [Budget(b.cost, b.most * shrink) for b in budgets])
+        if any(row.most < 0 for row in rows):
+            return None
+        choice = _solve(objective, rows)
         if choice is None or all(total(budget.cost, choice) <= budget.most for budget in budgets):
             return choice
-        shrink -= TIGHTENED
+        rows = [row._replace(most=row.most - TIGHTENED) for row in rows]
     raise IntaglioError("the integer program has no solution that its solver can express exactly")
 
 
@@ -51,16 +56,32 @@ def total(cost: Array, choice: Array) -> float:
     return float(cost[np.arange(len(choice)), choice].sum())
 
 
-def _solve(objective: Array, budgets: Sequence[Budget]) -> Array | None:
+class _Row(NamedTuple):
+    """A budget beyond the least costs, in units of the largest difference."""
+
+    cost: Array
+    most: float
+
+    @classmethod
+    def of(cls, budget: Budget) -> _Row:
+        beyond, unit = _beyond(budget.cost)
+        return cls(beyond, float(budget.most - budget.cost.min(1).sum()) / unit)
+
+
+def _beyond(cost: Array) -> tuple[Array, float]:
+    """What each candidate costs beyond the group's least, in units of the largest difference; that unit."""
+    beyond = cost - cost.min(1, keepdims=True)
+    unit = float(beyond.max()) or 1.0
+    return beyond / unit, unit
+
+
+def _solve(objective: Array, rows: Sequence[_Row]) -> Array | None:
     groups, candidates = objective.shape
     one_each = sparse.kron(sparse.eye(groups), np.ones((1, candidates)), format="csr")
     constraints = [optimize.LinearConstraint(one_each, 1, 1)]
-    for cost, most in budgets:
-        if most <= 0:
-            return None
-        constraints.append(optimize.LinearConstraint(cost.reshape(1, -1) / most, -np.inf, 1))
+    constraints += [optimize.LinearConstraint(row.cost.reshape(1, -1), -np.inf, row.most) for row in rows]
     found = optimize.milp(
-        objective.ravel() / (np.abs(objective).max() or 1.0),
+        WORTH * _beyond(objective)[0].ravel(),
         constraints=constraints,
         integrality=np.ones(objective.size),
         bounds=optimize.Bounds(0, 1),

@@ -47,11 +47,15 @@ def _curve(found: Found) -> str:
         "Bits and predicted loss",
         [*curve, *uniform, chosen],
         Scale("bits per weight, everything stored"),
-        Scale("predicted KL to the original, nats a token", log=True),
+        Scale("predicted KL to the original, nats a token", _tick, log=True),
         front=curve,
         higher=False,
         named=[*uniform, chosen],
     )
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}" if value >= 1e-3 else f"{value:.0e}"
 
 
 def _point(point: Point, name: str, style: str) -> Choice:

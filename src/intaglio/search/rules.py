@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -12,15 +13,15 @@ from intaglio.models import roles
 from intaglio.recipe import Calibration, Recipe, Rule
 from intaglio.search.candidates import Candidate
 
-LONGEST = 200  # characters of a rule's layers
+LONGEST, LONGEST_NAME = 200, 54  # characters: of a rule's layers, of a model's name within a recipe's
 Choice = Mapping[tuple[int, str], Candidate]  # (layer, point) -> what becomes of it
 
 
 def recipe(model: str, choice: Choice, calibration: Calibration, summary: str) -> Recipe:
     """What `compress` takes to carry the choice out."""
-    name = re.sub(r"[^a-z0-9.-]+", "-", f"{model.lower()}-searched").strip(".-")[:64]
+    name = re.sub(r"[^a-z0-9.]+", "-", Path(model).name.lower()).strip(".-")[-LONGEST_NAME:].lstrip(".-")
     return Recipe(
-        name=name,
+        name=f"{name}-searched".lstrip("-"),
         source="measured losses and costs, chosen by integer programming (intaglio search)",
         summary=summary,
         weights=tuple(rules(choice)),
