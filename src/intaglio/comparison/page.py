@@ -24,7 +24,7 @@ def page(found: Comparison) -> str:
 <div class="pair">
 {"".join(others)}</div>
 <p>Filled in the accent colour: no recipe is better at less. Point at a recipe, or reach it with Tab, for its
-numbers.</p>
+numbers. Speed and memory are of a fresh process each, one after another.</p>
 {html(table(found))}
 {_notes(found)}
 <h2>Where the errors are</h2>
