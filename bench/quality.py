@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 import intaglio
+from intaglio.comparison.claims import closed, judge
 from intaglio.compression import Report, console
 from intaglio.compression.verify import parameters
 from intaglio.engine import score
@@ -139,30 +140,10 @@ def summed(rows: list[tuple[Array, Array, Array]]) -> Score:
     return Score(math.exp(float(nll.mean())), float(kl.mean()), float(same.mean()))
 
 
-def closed(row: Row, beside: Row, full: Row) -> float:
-    """Share of the log-perplexity gap to full precision that `beside` leaves and `row` closes."""
-    gap = math.log(beside.perplexity / full.perplexity)
-    return math.log(beside.perplexity / row.perplexity) / gap if gap > 0 else 0.0
-
-
 def broken_claims(row: Row, rows: dict[str, Row], full: Row) -> list[str]:
     """What the recipe promises and this run does not show."""
-    broken = []
-    for claim in load_recipe(row.recipe).claims:
-        if claim.within is not None:
-            if row.perplexity > full.perplexity * (1 + claim.within):
-                broken.append(f"{row.recipe}: perplexity not within {claim.within:.0%} of full precision")
-            continue
-        if (beside := rows.get(claim.better_than or "")) is None:
-            continue
-        if getattr(row, claim.metric) >= getattr(beside, claim.metric):
-            broken.append(f"{row.recipe}: {claim.metric} not better than {beside.recipe}")
-        if claim.closes is not None and closed(row, beside, full) < claim.closes:
-            share = closed(row, beside, full)
-            broken.append(
-                f"{row.recipe}: closes {share:.0%} of the gap of {beside.recipe}, not {claim.closes:.0%}"
-            )
-    return broken
+    verdicts = judge(load_recipe(row.recipe).claims, row, rows, full)
+    return [f"{row.recipe}: not borne out: {one.claim}" for one in verdicts if one.holds is False]
 
 
 def print_table(rows: list[Row], broken: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,10 +108,10 @@ def test_a_recipe_that_fails_is_a_row_and_the_others_go_on(model: Path, kept: Pa
     assert list(found.measured) == ["rtn-w4"]
 
 
-def test_a_mistake_in_ours_is_a_row_too(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_in_ours_is_a_row_too(model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("intaglio.comparison.run.compress", lambda *args, **options: 1 / 0)
-    found = compare(request(model, tmp_path, "rtn-w4"))
-    assert found.row("rtn-w4").failure == "unexpected ZeroDivisionError: division by zero"
+    found = compare(request(model, kept, "awq-w4"))
+    assert found.row("awq-w4").failure == "unexpected ZeroDivisionError: division by zero"
 
 
 def test_requests_that_make_no_sense(model: Path, kept: Path) -> None:
@@ -136,6 +137,9 @@ def arguments(model: Path, directory: Path) -> list[str]:
 def test_a_killed_comparison_goes_on(model: Path, kept: Path, tmp_path: Path) -> None:
     """Killed when the first recipe is done: it is found, and the numbers are those of an undisturbed run."""
     directory = tmp_path / "killed"
+    directory.mkdir()
+    for numbers in kept.glob("original.*.json"):  # spares its measurement
+        shutil.copy(numbers, directory)
     command = [sys.executable, "-m", "intaglio", *arguments(model, directory)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr

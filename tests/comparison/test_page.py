@@ -20,7 +20,7 @@ def whole(text: str) -> ElementTree.Element:
 def test_the_table_names_plain_rounding_that_beats_a_recipe() -> None:
     rows = {row[0]: row for row in table(comparison()).rows}
     assert rows["awq-w4"][-1] == "dominated by gptq-w4, rtn-w4"
-    assert rows["gptq-w4"][-1] == "best in budget"
+    assert rows["gptq-w4"][-1] == "least perplexity in the budget"
     assert rows["qserve"][-1] == "over budget; dominated by gptq-w4"
     assert rows["gptq-w3"][-1] == "on the frontier"
     assert rows["broken"][-1] == "failed: its logits are <NaN>"

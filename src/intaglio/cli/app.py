@@ -23,7 +23,8 @@ from intaglio.errors import IntaglioError
 VERBS = {
     "compress": ("compress", "Compress a model with a recipe."),
     "eval": ("evaluate", "Measure a model, alone or beside its original."),
-    "compare": ("compare", "Run recipes side by side on a model, and draw what each gives for its bits."),
+    "compare": ("compare", "Run recipes side by side on a model."),
+    "search": ("search", "Search the best form of every matrix: a recipe."),
     "bench": ("bench", "Time a model, beside other engines and the machine."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model."),

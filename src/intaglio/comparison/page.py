@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from intaglio.comparison import heatmap, plots
+from intaglio.comparison import plots
+from intaglio.comparison.heatmap import heatmaps
 from intaglio.comparison.result import Comparison
 from intaglio.comparison.table import broken, table
-from intaglio.pages import pareto
+from intaglio.pages import heatmap, pareto
 from intaglio.pages.document import commands, document
 from intaglio.pages.table import html
 
@@ -23,13 +24,13 @@ def page(found: Comparison) -> str:
 <div class="pair">
 {"".join(others)}</div>
 <p>Filled in the accent colour: no recipe is better at less. Point at a recipe, or reach it with Tab, for its
-numbers.</p>
+numbers. Speed and memory are of a fresh process each, one after another.</p>
 {html(table(found))}
 {_notes(found)}
 <h2>Where the errors are</h2>
 <p>Of each matrix's output on the calibration text ({escape(found.calibration)}), as a share of that output's
 power; of its weights where a recipe observes nothing. All recipes on one logarithmic scale.</p>
-{heatmap.heatmaps(found)}
+{heatmaps(found)}
 <h2>How to repeat it</h2>
 {commands(found.command)}
 {_singly(found)}

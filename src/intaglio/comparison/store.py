@@ -4,28 +4,19 @@
     <recipe>-<key>.<key>.json   its numbers on one text
     original.<key>.json         the original's
 
-A key is the hash of everything the thing depends on; what no longer fits is not found, and made again.
+A key is a hash of everything the thing depends on.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from intaglio.compression.key import key
 from intaglio.evaluation import Result
 from intaglio.models.durable import new_file
-
-DIGITS = 10  # of a key: some 10^12 values
-
-
-def key(**depends_on: object) -> str:
-    """A short hash of names and values."""
-    text = json.dumps(depends_on, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 class Store:

@@ -27,7 +27,8 @@ def table(found: Comparison) -> Table:
 
 def verdict(row: Row, found: Comparison) -> str:
     """Whether the recipe is worth its bits. Plain rounding that beats it is always named."""
-    said = ["over budget"] if row.over_budget else ["best in budget"] if row.recipe == found.best else []
+    best = "least perplexity" + ("" if found.budget_bits is None else " in the budget")
+    said = ["over budget"] if row.over_budget else [best] if row.recipe == found.best else []
     if row.dominated_by:
         first, *others = row.dominated_by
         baselines = [name for name in others if found.row(name).baseline]

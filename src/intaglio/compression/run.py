@@ -85,7 +85,7 @@ def compress(
         chosen = _searched(checkpoint, chosen, calibration, threads, progress or silent)
     made = plan.make(checkpoint, chosen)
     run = Run(made, _windows(made, calibration), target, progress or silent)
-    with _working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
+    with working(threads), run.journal.begun(run.fingerprint, resume=resume) as finished, _explained(run):
         with workers(jobs, distributed) as crew:
             run.code(finished, crew)
         run.tune()
@@ -219,7 +219,7 @@ def _searched(
     def say(message: str) -> None:
         progress(Event(0, checkpoint.spec.num_layers, f"search: {message}"))
 
-    with _working(threads):
+    with working(threads):
         return search.searched(checkpoint, recipe, windows, threads, say)
 
 
@@ -232,7 +232,7 @@ def _windows(made: Plan, text: Text | None) -> Windows | None:
 
 
 @contextmanager
-def _working(threads: int | None) -> Iterator[None]:
+def working(threads: int | None) -> Iterator[None]:
     """Without gradients, on so many threads, and afterwards as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 from typing import NamedTuple, TypeAlias
@@ -78,7 +78,7 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
     """Everything the program multiplies by, keyed by what it reads; sources are read one by one."""
 
     def packed(*names: str) -> list[Packed]:
-        return _pack(checkpoint, names, isa, threads)
+        return pack(checkpoint.linears, names, isa, threads)
 
     matrices: Matrices = {"embedding": packed(roles.EMBEDDING)}
     for key, name in (("embed_proj", roles.EMBED_PROJ), ("head_proj", roles.HEAD_PROJ), ("head", roles.HEAD)):
@@ -109,9 +109,9 @@ class _Part(NamedTuple):
         return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
 
 
-def _pack(checkpoint: Checkpoint, names: Sequence[str], isa: str, threads: int) -> list[Packed]:
+def pack(linears: Mapping[str, Coded], names: Sequence[str], isa: str, threads: int) -> list[Packed]:
     """The matrices of one input, term by term: neighbours of one kernel, format and activation as one."""
-    sites = [_parts(name, place, checkpoint.linears[name]) for place, name in enumerate(names)]
+    sites = [_parts(name, place, linears[name]) for place, name in enumerate(names)]
     packed = []
     for term, parts in enumerate(zip_longest(*sites)):
         present = [part for part in parts if part is not None]

@@ -35,7 +35,8 @@ svg .choice:hover .name, svg .choice:focus .name { visibility: hidden; }
 figure { margin: 1.5rem 0 0; }
 figure svg { margin: .5rem 0 0; }
 figcaption { font-weight: 600; }
-.pair { display: grid; gap: 0 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
+.pair { display: grid; gap: 0 1.5rem; }
+@media (min-width: 52rem) { .pair { grid-template-columns: 1fr 1fr; } }
 """
 
 
@@ -90,12 +91,16 @@ def pareto(
     front: Sequence[Choice],
     higher: bool,
     size: Size = WIDE,
+    named: Sequence[Choice] | None = None,
 ) -> str:
-    """`front`: the choices of the frontier from left to right, joined by steps; better is up or down."""
+    """`front`: the choices of the frontier from left to right, joined by steps; better is up or down.
+
+    `named`: whose names are written where there is room, None: all.
+    """
     across = around([c.x for c in choices], LEFT, size.width - RIGHT, log=x.log)
     up = around([c.y for c in choices], size.height - BOTTOM, TOP, log=y.log)
     plane = Plane(size, across, up)
-    names = _names(choices, plane)
+    names = _names(choices if named is None else named, choices, plane)
     steps = polyline(_steps(front, plane), "frontier-line", "the frontier: none is better")
     points = [_point(c, plane, names.get(c.name)) for c in choices]
     says = f"{title}: {'higher' if higher else 'lower'} and further left is better"
@@ -139,16 +144,17 @@ def _point(choice: Choice, plane: Plane, name: tuple[float, float, str] | None) 
     )
 
 
-def _names(choices: Sequence[Choice], plane: Plane) -> dict[str, tuple[float, float, str]]:
+def _names(
+    named: Sequence[Choice], choices: Sequence[Choice], plane: Plane
+) -> dict[str, tuple[float, float, str]]:
     """Name -> x, y, anchor, of the names that cover no other name and no point."""
-    points = [plane.at(choice) for choice in choices]
-    taken = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
+    taken = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in map(plane.at, choices)]
     placed: dict[str, tuple[float, float, str]] = {}
-    for i in sorted(range(len(choices)), key=lambda i: choices[i].style != "frontier"):
-        for place, box in _places(*points[i], LETTER * len(choices[i].name)):
+    for choice in sorted(named, key=lambda choice: "frontier" not in choice.style):
+        for place, box in _places(*plane.at(choice), LETTER * len(choice.name)):
             inside = box[0] >= LEFT and box[2] <= plane.across.end and box[1] >= TOP
             if inside and not any(_overlap(box, other) for other in taken):
-                placed[choices[i].name] = place
+                placed[choice.name] = place
                 taken.append(box)
                 break
     return placed

@@ -1,0 +1,113 @@
+"""`intaglio search`: the best form of every matrix, as a recipe."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intaglio.cli import openmp, options
+from intaglio.errors import UsageError
+
+UNITS = {"": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def command(
+    model: options.Model,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of all stored weights: 80MB.", show_default="none")
+    ] = None,
+    max_bits: Annotated[
+        float | None, typer.Option(metavar="BITS", help="Per weight, all stored.", show_default="none")
+    ] = None,
+    max_ppl_increase: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Of perplexity, predicted; as small as possible.", show_default="none"
+        ),
+    ] = None,
+    min_speed: Annotated[
+        float | None,
+        typer.Option(metavar="TOKENS/S", help="Of decoding, predicted.", show_default="none"),
+    ] = None,
+    candidates: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="int2 to int8, float16, bfloat16, recipes (their first rule)."),
+    ] = "int2,int3,int4,int8,float16",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The recipe to write.", show_default="among what is kept"
+        ),
+    ] = None,
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Text to observe: .txt, .jsonl or pydoc; may be given several times."
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Windows to observe.")] = 32,
+    seq_len: Annotated[int, typer.Option(min=2, help="Tokens in a window.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    windows: Annotated[int, typer.Option(min=1, help="More windows, on which losses are measured.")] = 2,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory", "-d", metavar="DIR", help="What is kept.", show_default="artifacts/search/MODEL"
+        ),
+    ] = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    openmp.wait_passively()  # before torch is imported
+    from intaglio.cli import console
+    from intaglio.recipe import Calibration, dump_recipe
+    from intaglio.search import Request, search
+    from intaglio.search.page import page
+    from intaglio.search.run import silent
+    from intaglio.search.table import table
+
+    request = Request(
+        model=model,
+        candidates=options.names(candidates),
+        max_size=None if max_size is None else _bytes(max_size),
+        max_bits=max_bits,
+        max_ppl_increase=max_ppl_increase,
+        min_speed=min_speed,
+        text=tuple(calibration or ()),
+        calibration=Calibration(samples=samples, seq_len=seq_len, seed=seed),
+        windows=windows,
+        threads=threads,
+        directory=directory,
+        command=shlex.join(["intaglio", *sys.argv[1:]]),
+    )
+    options.check_parent("--output", output)
+    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+        found = search(request, progress)
+    written = output or request.kept / "recipe.yaml"
+    written.write_text(dump_recipe(found.recipe), encoding="utf-8")
+    drawn = written.with_suffix(".html")
+    drawn.write_text(page(found), encoding="utf-8")
+    if json:
+        console.print_json(found)
+    else:
+        console.show(table(found))
+    if not quiet:
+        console.note(f"recipe: {written}, Pareto curve: {drawn}")
+        console.note(
+            f"next: intaglio compress {shlex.quote(model)} --recipe {shlex.quote(str(written))} --output DIR"
+        )
+
+
+def _bytes(text: str) -> float:
+    """`80MB` -> 80,000,000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|)", text)
+    if found is None:
+        raise UsageError(f"--max-size: {text!r} is no size; expected a number of bytes, or one like 80MB")
+    return float(found[1]) * UNITS[found[2]]

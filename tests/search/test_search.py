@@ -1,0 +1,155 @@
+"""search(): better than uniform at equal bytes, true about bytes, resumable, within its limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import intaglio
+from intaglio.cli import app as cli
+from intaglio.compression import InterruptedRunError, Report
+from intaglio.errors import UsageError
+from intaglio.models import open_checkpoint
+from intaglio.recipe import dump_recipe
+from intaglio.search import Found, Request, search
+from intaglio.search.measure import Measurement
+from tests.search.small import planted, request
+
+pytest.importorskip("scipy")
+
+CANDIDATES = ("int2", "int3", "int4", "int8")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return planted(tmp_path_factory.mktemp("search") / "tiny", quiet=(0, 2))
+
+
+def uniform(found: Found, name: str) -> Any:
+    return next(point for point in found.uniform if point.name == name)
+
+
+def limited(model: Path, **limits: Any) -> Found:
+    return search(request(model, candidates=CANDIDATES, **limits))
+
+
+@pytest.fixture(scope="module")
+def as_large_as_int3(model: Path) -> Found:
+    """Bytes of int3 everywhere."""
+    size = uniform(limited(model, max_bits=32), "int3").nbytes
+    return limited(model, max_size=size)
+
+
+def compressed(model: Path, recipe: str, output: Path) -> Report:
+    path = output.with_suffix(".yaml")
+    path.write_text(recipe)
+    return intaglio.compress(model, path, output, threads=1)
+
+
+def test_it_beats_the_best_uniform_recipe_at_equal_bytes(
+    model: Path, as_large_as_int3: Found, tmp_path: Path
+) -> None:
+    """Measured, not predicted, on text that neither calibrated nor chose."""
+    found = as_large_as_int3
+    ours = compressed(model, dump_recipe(found.recipe), tmp_path / "searched")
+    text = dump_recipe(found.recipe)
+    same = text[: text.index("weights:")] + (
+        "weights:\n- terms: [{type: dense, format: {type: int, bits: 3, group_size: 64}}]\n"
+        "  solver: {type: obs}\n  clip: {}\n" + text[text.index("rest:") :]
+    )
+    theirs = compressed(model, same, tmp_path / "uniform")
+    assert ours.nbytes <= theirs.nbytes
+    assert ours.verification.kl_mean < 0.8 * theirs.verification.kl_mean
+
+
+def test_bits_go_where_they_matter(as_large_as_int3: Found) -> None:
+    order = list(CANDIDATES)
+    spent = [[order.index(name) for name in points.values()] for points in as_large_as_int3.choice.values()]
+    quiet, loud = np.mean([spent[0], spent[2]]), np.mean([spent[1], spent[3]])
+    assert quiet < loud
+
+
+def test_predicted_bytes_are_those_of_the_artifact(
+    model: Path, as_large_as_int3: Found, tmp_path: Path
+) -> None:
+    compressed(model, dump_recipe(as_large_as_int3.recipe), tmp_path / "out")
+    assert open_checkpoint(tmp_path / "out").nbytes == as_large_as_int3.chosen.nbytes
+
+
+def test_every_limit_binds(model: Path) -> None:
+    loose = limited(model, max_bits=32)
+    assert loose.chosen.loss == pytest.approx(min(point.loss for point in loose.uniform), rel=1e-6)
+    assert limited(model, max_bits=8).chosen.bits_per_weight <= 8
+    near = limited(model, max_ppl_increase=0.05)
+    assert np.expm1(near.chosen.loss) <= 0.05
+    nearer = limited(model, max_ppl_increase=0.005)
+    assert near.chosen.nbytes < nearer.chosen.nbytes
+    both = limited(model, max_ppl_increase=0.05, max_bits=32)
+    assert both.chosen.nbytes == near.chosen.nbytes
+    slow = min(point.tokens_per_s for point in loose.uniform) / 100
+    assert limited(model, min_speed=slow).chosen.loss == pytest.approx(loose.chosen.loss, rel=1e-6)
+
+
+def test_limits_that_cannot_be_kept_are_told_with_what_could(model: Path) -> None:
+    with pytest.raises(UsageError, match=r"keeps the limits: the smallest has [\d.]+ bits per weight"):
+        limited(model, max_bits=1)
+    with pytest.raises(UsageError, match="keeps the limits"):
+        limited(model, min_speed=1e12)
+    with pytest.raises(UsageError, match="a search needs a limit: give one of --max-size"):
+        Request(model="tiny")
+    with pytest.raises(UsageError, match="--max-bits: -1 is no limit"):
+        Request(model="tiny", max_bits=-1)
+
+
+def test_the_curve_falls_and_lies_below_the_uniform_choices(as_large_as_int3: Found) -> None:
+    losses = [point.loss for point in as_large_as_int3.curve]
+    assert losses == sorted(losses, reverse=True)
+    for point in as_large_as_int3.uniform:
+        room = [other.loss for other in as_large_as_int3.curve if other.nbytes <= point.nbytes * 1.05]
+        assert min(room) <= point.loss * (1 + 1e-6)
+
+
+def test_an_interrupted_search_goes_on(
+    model: Path, as_large_as_int3: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the third layer: two are kept, and the losses are those of an undisturbed search."""
+    whole, measured = Measurement._layer, []
+
+    def stopped(self: Measurement, layer: int, *others: Any) -> Any:
+        if layer == 2 and len(measured) == 2:
+            measured.append(layer)
+            raise KeyboardInterrupt
+        measured.append(layer)
+        return whole(self, layer, *others)
+
+    monkeypatch.setattr(Measurement, "_layer", stopped)
+    again = request(model, candidates=CANDIDATES, max_size=as_large_as_int3.chosen.nbytes, directory=tmp_path)
+    with pytest.raises(InterruptedRunError, match="2 of 4 measured layers are kept"):
+        search(again)
+    found = search(again)
+    assert measured == [0, 1, 2, 2, 3]
+    for ours, theirs in zip(found.uniform, as_large_as_int3.uniform, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-6)
+
+
+def test_the_verb_writes_a_recipe_and_a_page(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.yaml"
+    shared = ["--samples", "6", "--seq-len", "64", "--threads", "1", "-d", str(model.with_name("found"))]
+    arguments = ["search", str(model), "--max-size", "0.13MB", "--candidates", ",".join(CANDIDATES), *shared]
+    done = CliRunner().invoke(cli.app, [*arguments, "-o", str(output), "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["chosen"]["nbytes"] <= 130_000
+    assert f"--recipe {output}" in done.stderr
+    assert "<figure" in output.with_suffix(".html").read_text()
+    shown = CliRunner().invoke(cli.app, [*arguments, "--quiet"])
+    assert "chosen" in shown.stdout
+    assert shown.stderr == ""
+    refused = CliRunner().invoke(cli.app, ["search", str(model), "--max-size", "lots"])
+    assert refused.exit_code == 2
+    assert "'lots' is no size" in refused.stderr
