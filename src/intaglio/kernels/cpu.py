@@ -319,7 +319,7 @@ def _part(form: Format, state: State, cols: int) -> Part:
             _contiguous(state["group_scale"]),
         )
     zero = _contiguous(state.get("zero"))
-    if zero is not None and form.zero == "float16":
+    if zero is not None and zero.dtype == np.float16:
         zero = zero.view(np.uint16)
     return (form.bits, group, codes, scale, zero, None)
 

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from intaglio.compression import blocks
+from intaglio.compression.workers import solve
 from intaglio.engine import score
 from intaglio.lazy import lazy
 from intaglio.models import roles
@@ -162,7 +163,7 @@ class Changed:
 def _coded(one: Candidate, layer: int, point: str, w: Weights, metric: Metric) -> dict[str, Coded]:
     """Role -> matrix, of the linears that read at `point`."""
     return {
-        role: blocks.solve(one.rule, w, roles.LINEARS[role], metric, roles.site(layer, role))
+        role: solve(blocks.task(one.rule, w, roles.LINEARS[role], metric, roles.site(layer, role)))
         for role in roles.INPUTS[point]
     }
 

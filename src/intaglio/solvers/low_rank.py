@@ -35,6 +35,5 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
 def rounded(left: Tensor, right: Tensor, term: LowRank) -> Found:
     """left (out, rank) right (rank, in), each to the term's format."""
     reads, writes = term.factors((len(left), right.shape[1]))
-    state = reads.rename(nearest(right, term.format, Metric(), None).state)
-    state |= writes.rename(nearest(left, term.format, Metric(), None).state)
-    return Found(state, {"rank": len(right)})
+    first, last = (nearest(each, term.format, Metric(), None).state for each in (right, left))
+    return Found({**reads.rename(first), **writes.rename(last)}, {"rank": len(right)})
