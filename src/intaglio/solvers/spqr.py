@@ -36,8 +36,8 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     """A dense term and the outliers after it are found as one; `tau` decides how many, not the term's share.
 
     limit = tau * mean over the inputs of var(W[:, j]) / U[j,j]^2: a larger tau isolates fewer weights.
-    `damp`: share of H's mean diagonal added to its diagonal; SpQR's 1.0 left SmolLM2 at 3 bits a perplexity 6 %
-    higher than 0.05. `block`: inputs between updates of the rest.
+    `damp`: share of H's mean diagonal added to its diagonal; SpQR's 1.0 left SmolLM2 at 3 bits with 6 % more
+    perplexity than 0.05. `block`: inputs between updates of the rest.
     `order`: groups with the most power first, and in a group inputs with the most, or all as stored.
     """
 
