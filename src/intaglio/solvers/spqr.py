@@ -36,7 +36,8 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     """A dense term and the outliers after it are found as one; `tau` decides how many, not the term's share.
 
     limit = tau * mean over the inputs of var(W[:, j]) / U[j,j]^2: a larger tau isolates fewer weights.
-    `damp`: share of H's mean diagonal added to its diagonal. `block`: inputs between updates of the rest.
+    `damp`: share of H's mean diagonal added to its diagonal; SpQR's 1.0 left SmolLM2 at 3 bits with 6 % more
+    perplexity than 0.05. `block`: inputs between updates of the rest.
     `order`: groups with the most power first, and in a group inputs with the most, or all as stored.
     """
 
@@ -78,34 +79,36 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     ) -> tuple[Found, Tensor]:
         """The dense term, and what the codes of its outliers miss (out, in), zero elsewhere."""
         h = metric.h if metric.h is not None and metric.h.ndim == 2 else metric.diagonal(w.shape[1]).diag()
-        groups = self._groups(h.diagonal(), fmt.group_size or len(h))
-        order = torch.cat(groups)
+        size = fmt.group_size or len(h)
+        groups = self._groups(h.diagonal(), size)
+        order = torch.cat([inputs for _, inputs in groups])
         factor, damp = inverse_factor(h[order][:, order], self.damp)
         cost = torch.empty(len(h))
         cost[order] = factor.diagonal().square().reciprocal()
         limit = tau * float((w.var(0) * cost).mean()) if len(w) > 1 else math.inf
         shrink = clip.search(w, fmt, Metric(cost)) if clip else None
         walk = _Walk(fmt, fmt.fit(w, shrink=shrink), shrink, cost[order], limit)
-        codes, isolated = walk.run(w.t()[order].contiguous(), factor, self._blocks(groups, fmt.group_size))
+        codes, isolated = walk.run(w.t()[order].contiguous(), factor, self._blocks(groups, size))
         back = torch.argsort(order)
         found = Found(fmt.pack(codes[back].t().contiguous(), walk.tables), {"damp": damp})
         return found, isolated[back].t()
 
-    def _groups(self, power: Tensor, size: int) -> list[Tensor]:
-        """The inputs of each group, in the order in which they are rounded."""
-        groups = [torch.arange(i, min(i + size, len(power))) for i in range(0, len(power), size)]
+    def _groups(self, power: Tensor, size: int) -> list[tuple[int, Tensor]]:
+        """Number and inputs of each group, in the order in which they are rounded."""
+        starts = range(0, len(power), size)
+        groups = [(g, torch.arange(i, min(i + size, len(power)))) for g, i in enumerate(starts)]
         if self.order == "natural":
             return groups
-        sorted_ = [g[torch.argsort(power[g], descending=True, stable=True)] for g in groups]
-        return sorted(sorted_, key=lambda g: -float(power[g].mean()))
+        loudest = [(g, i[torch.argsort(power[i], descending=True, stable=True)]) for g, i in groups]
+        return sorted(loudest, key=lambda group: -float(power[group[1]].mean()))
 
-    def _blocks(self, groups: list[Tensor], size: int | None) -> list[list[_Span]]:
-        """Spans of whole groups, `block` inputs together, so that a group is up to date when it is fitted."""
-        spans, begin = [], 0
-        for group in groups:
-            spans.append(_Span(int(group.min()) // (size or len(group)), begin, begin + len(group)))
-            begin += len(group)
-        together = max(1, self.block // (size or begin))
+    def _blocks(self, groups: list[tuple[int, Tensor]], size: int) -> list[list[_Span]]:
+        """Whole groups, `block` inputs together, so that a group is up to date when it is fitted."""
+        spans: list[_Span] = []
+        for number, inputs in groups:
+            begin = spans[-1].end if spans else 0
+            spans.append(_Span(number, begin, begin + len(inputs)))
+        together = max(1, self.block // size)
         return [spans[i : i + together] for i in range(0, len(spans), together)]
 
 
