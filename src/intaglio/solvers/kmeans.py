@@ -59,11 +59,9 @@ class KMeans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
                 sparse, dense = self._apart(rest, term, following, metric)
                 made.append(dense)
                 return sparse
-            return (
-                self._table(rest, term, metric)
-                if isinstance(term, Codebook)
-                else natural(rest, term, metric, clip)
-            )
+            if isinstance(term, Codebook):
+                return self._table(rest, term, metric)
+            return natural(rest, term, metric, clip)
 
         return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
 
