@@ -28,11 +28,6 @@ class NM(Product, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
         """How it is stored."""
         return formats.NM(self.n, self.m, self.value)
 
-    @property
-    def density(self) -> float:
-        """Share of the elements that are kept, and of the multiplications."""
-        return self.n / self.m
-
     def factors(self, shape: tuple[int, int]) -> tuple[Factor, ...]:
         """The whole matrix, most of it zero."""
         return (Factor("", shape, self.layout),)
