@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,13 @@ def test_the_second_stage_moves_scales_alone(runs: Runs) -> None:
         for array in ("kept", "codes", "zero"):
             assert np.array_equal(state[array], after[site][array])
     assert all(not np.array_equal(state["scale"], after[site]["scale"]) for site, state in before.items())
+
+
+def test_progress_says_what_training_brought(model: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    compress(model, tmp_path / "out", progress=lambda event: said.append(event.message))
+    assert re.search(r"layer 0: error .* trained from [\d.]+% to [\d.]+% of the block", said[1])
+    assert said[4].startswith("end to end: step 1 of 24, loss ")
 
 
 def test_dense_codes_can_be_trained_too(runs: Runs) -> None:

@@ -114,7 +114,12 @@ def errors(block: Block) -> str:
     """The errors of the block's outputs in a few words."""
     noted = {name.rpartition(".")[2]: coded.notes["error"] for name, coded in block.linears.items()}
     worst = max(noted, key=lambda name: noted[name])
-    return f"error {sum(noted.values()) / len(noted):.2%} on average, {noted[worst]:.2%} of {worst}"
+    said = f"error {sum(noted.values()) / len(noted):.2%} on average, {noted[worst]:.2%} of {worst}"
+    trained = [coded.notes for coded in block.linears.values() if "block_error" in coded.notes]
+    if not trained:
+        return said
+    before, after = trained[0]["block_error_before"], trained[0]["block_error"]
+    return f"{said}, trained from {before:.2%} to {after:.2%} of the block"
 
 
 def norms(layer: int, w: Weights) -> dict[str, Array]:

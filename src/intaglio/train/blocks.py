@@ -28,6 +28,7 @@ Rate = Annotated[float, msgspec.Meta(ge=0, le=0.1)]
 class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Minimises |coded block(what the coded model hands it) - original block(what the original handed it)|^2.
 
+    Of each token relative to its own power, or the few with massive activations would be all that counts.
     Rounding is passed straight through backwards; which groups are kept stays. `batch`: windows a step.
     `weights`, `tables`: learning rates, of weights and of scales and zero points.
     """
@@ -77,8 +78,8 @@ class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         losses = []
         for x, y in windows(inputs, targets, self.batch, self.epochs):
             weights = {**w, **{f"{name}.weight": one.weight() for name, one in trained.items()}}
-            error = (transformer.block(spec, layer, weights, x) - y).square().sum()
-            losses.append(descent.step(error / y.square().sum()))
+            error = (transformer.block(spec, layer, weights, x) - y).square().sum(-1)
+            losses.append(descent.step((error / y.square().sum(-1)).mean()))
         few = max(1, len(losses) // 8)
         return [sum(losses[:few]) / few, sum(losses[-few:]) / few]
 
