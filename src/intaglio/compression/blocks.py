@@ -51,7 +51,9 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
-    if isinstance(rule.solver, Hqq | Alternate) or (isinstance(rule.solver, Ptqtp) and not rule.solver.weighted):
+    if isinstance(rule.solver, Hqq | Alternate) or (
+        isinstance(rule.solver, Ptqtp) and not rule.solver.weighted
+    ):
         return False
     if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True

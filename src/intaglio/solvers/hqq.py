@@ -85,4 +85,6 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
 def shrunk(x: Tensor, beta: float, p: float) -> Tensor:
     """The e that minimises |e|^p + beta/2 (x - e)^2, nearly: sign(x) max(0, |x| - |x|^(p-1) / beta)."""
     size = x.abs()
-    return size.sub_(size.pow(p - 1).div_(beta)).clamp_(min=0).copysign_(x)  # 0^(p-1) is infinite, and shrinks to 0
+    return (
+        size.sub_(size.pow(p - 1).div_(beta)).clamp_(min=0).copysign_(x)
+    )  # 0^(p-1) is infinite, and shrinks to 0

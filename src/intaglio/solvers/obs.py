@@ -123,7 +123,9 @@ class _Walk:
     def _round(self, column: Tensor, group: int) -> tuple[Tensor, Tensor]:
         """Codes and values of the grid points nearest to one column, (out,) each."""
         step, zero, whole = self.step[group], self.zero[group], self.whole[group]
-        codes = (column / step).add_(zero - whole).round_().add_(whole).clamp_(self.low[group], self.high[group])
+        codes = (
+            (column / step).add_(zero - whole).round_().add_(whole).clamp_(self.low[group], self.high[group])
+        )
         return codes, (codes - zero).mul_(step)
 
     def _refit(self, group: int, w: Tensor) -> None:

@@ -26,6 +26,7 @@ else:
     torch = lazy("torch", extra="compress")
 
 RIDGE, MOST_RIDGE = 1e-8, 1.0
+ROWS = 128  # handled at once: digits and errors take many times the room of the weights
 CONDITION = 1e6  # of the planes' products with each other, beyond which the ridge grows tenfold
 
 
@@ -36,34 +37,37 @@ class Planes(NamedTuple):
     digits: Tensor
 
 
-def trit_planes(w: Tensor, term: TritPlanes, metric: Metric, steps: int = 50, tolerance: float = 1e-4) -> Found:
+def trit_planes(
+    w: Tensor, term: TritPlanes, metric: Metric, steps: int = 50, tolerance: float = 1e-4
+) -> Found:
     """W (out, in) as planes; each input counts by the metric's diagonal."""
-    rows, cols = w.shape
-    problems = groups.split(w, term.group_size)
-    size = problems.shape[2]
-    weights = _weights(metric, cols, term.group_size).expand(rows, -1, -1).reshape(-1, size)
-    found, took = alternate(problems.reshape(-1, size), weights, term.planes, steps, tolerance)
-    a, digits = _stored(problems.reshape(-1, size), found)
-    state = Trits(term.planes, term.group_size).store(
-        to_numpy(digits.reshape(rows, -1, term.planes, size).permute(2, 0, 1, 3).flatten(2)[:, :, :cols]),
-        to_numpy(a.reshape(rows, -1, term.planes).permute(2, 0, 1)),
+    cols, weights = w.shape[1], _weights(metric, w.shape[1], term.group_size)
+    scales, digits = [], []
+    for rows in w.split(ROWS):
+        problems = groups.split(rows, term.group_size)
+        x, weight = (t.reshape(-1, problems.shape[2]) for t in (problems, weights.expand(len(rows), -1, -1)))
+        a, t = _stored(x, alternate(x, weight, term.planes, steps, tolerance))
+        scales.append(a.reshape(*problems.shape[:2], -1).permute(2, 0, 1))
+        digits.append(t.reshape(*problems.shape[:2], term.planes, -1).permute(2, 0, 1, 3).flatten(2))
+    layout = Trits(term.planes, term.group_size)
+    return Found(
+        layout.store(to_numpy(torch.cat(digits, 1)[:, :, :cols]), to_numpy(torch.cat(scales, 1))), {}
     )
-    return Found(state, {"steps": took})
 
 
-def alternate(w: Tensor, weights: Tensor, planes: int, steps: int, tolerance: float) -> tuple[Planes, int]:
-    """Planes of w (problems, n), and the steps it took until no scale moved by more than its share `tolerance`."""
+def alternate(w: Tensor, weights: Tensor, planes: int, steps: int, tolerance: float) -> Planes:
+    """Planes of w (problems, n), each until its scales move by no more than their share `tolerance`."""
     sign = torch.where(w < 0, -1.0, 1.0)
     found = Planes(w.new_ones(len(w), planes, dtype=torch.float64), sign[:, None].repeat(1, planes, 1))
     left = torch.arange(len(w))  # those that still move
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         a = best_scales(w[left], weights[left], found.digits[left])
         moved = (a - found.a[left]).norm(dim=1) > tolerance * a.norm(dim=1)
         found.a[left], found.digits[left] = a, best_digits(w[left], a)
         left = left[moved]
         if not len(left):
-            return found, step
-    return found, steps
+            break
+    return found
 
 
 def best_scales(w: Tensor, weights: Tensor, digits: Tensor) -> Tensor:
