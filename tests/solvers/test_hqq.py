@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -99,7 +101,7 @@ def test_no_rank_is_hqq() -> None:
 def test_more_rounds_and_more_rank_are_closer() -> None:
     w = heavy(96, 192)
     rounds = [error(w, 12, n) for n in (1, 2, 4, 8)]
-    assert all(later <= 1.01 * earlier for earlier, later in zip(rounds, rounds[1:], strict=False))
+    assert all(later <= 1.01 * earlier for earlier, later in pairwise(rounds))
     assert rounds[-1] < 0.97 * rounds[0]
     assert error(w, 24, 4) < error(w, 12, 4) < error(w, 0, 4)
 

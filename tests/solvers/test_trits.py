@@ -45,7 +45,7 @@ def test_joint_search_beats_fitting_what_the_first_plane_left() -> None:
 
 
 def test_planted_planes_are_found_again() -> None:
-    """Scales of like size; beyond twice each other, the search from signs ends beside the planes it should find."""
+    """Scales of like size: where one is more than twice the other, the search from signs ends elsewhere."""
     gen = torch.Generator().manual_seed(0)
     digits = torch.randint(-1, 2, (80, 2, 96), generator=gen).float()
     digits[:, :, :9] = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).T.float()

@@ -1,8 +1,8 @@
 """Trit planes: digits and scales in turn, each the best for the other (PTQTP, 2509.16989).
 
-Every (row, group) is a problem of its own: w (n,) ~ sum over planes of a[p] * t[p], t in -1, 0, 1. Given t, the scales are
-a small ridge regression; given a, each element takes the best of the 3^planes sums. Both steps solve what they are
-asked, so that with a fixed ridge the loss never rises.
+Every (row, group) is a problem of its own: w (n,) ~ sum over planes of a[p] * t[p], t in -1, 0, 1. Given t,
+the scales are a small ridge regression; given a, each element takes the best of the 3^planes sums. Both steps
+solve what they are asked, so that with a fixed ridge the loss never rises.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def alternate(w: Tensor, weights: Tensor, planes: int, steps: int, tolerance: fl
 
 
 def best_scales(w: Tensor, weights: Tensor, digits: Tensor) -> Tensor:
-    """The a (problems, planes) that minimise sum of weights * (w - a digits)^2 + ridge * |a|^2, in float64."""
+    """The a (problems, planes) float64 that minimise sum of weights * (w - a digits)^2 + ridge * |a|^2."""
     weighted = (digits * weights[:, None]).double()
     products = weighted @ digits.double().mT  # (problems, planes, planes)
     wanted = weighted @ w.double()[:, :, None]
@@ -79,7 +79,7 @@ def best_scales(w: Tensor, weights: Tensor, digits: Tensor) -> Tensor:
 
 
 def best_digits(w: Tensor, a: Tensor) -> Tensor:
-    """Of every element the sum of +-a closest to it, (problems, planes, n); of equal ones the sparsest, then the first."""
+    """Of every element the sum of +-a closest to it, (problems, planes, n); of equal ones the sparsest."""
     best = torch.full_like(w, torch.inf)
     chosen = torch.zeros_like(w, dtype=torch.long)
     candidates = _candidates(a.shape[1])
@@ -91,7 +91,7 @@ def best_digits(w: Tensor, a: Tensor) -> Tensor:
 
 
 def _inverse(products: Tensor) -> Tensor:
-    """Of products + ridge: the ridge grows where the planes are too much alike, as they are in the beginning."""
+    """Of products + ridge, which grows where planes are too much alike, as they are in the beginning."""
     ridge = torch.full((len(products), 1, 1), RIDGE, dtype=torch.float64)
     identity = torch.eye(products.shape[1], dtype=torch.float64)
     while True:
@@ -105,13 +105,13 @@ def _inverse(products: Tensor) -> Tensor:
 
 
 def _candidates(planes: int) -> Tensor:
-    """All digits an element may have, (3^planes, planes) float64: zeros first, then sparser ones before denser."""
+    """All digits an element may have, (3^planes, planes) float64: zeros first, sparser before denser."""
     every = sorted(itertools.product((0, 1, -1), repeat=planes), key=lambda c: sum(map(abs, c)))
     return torch.tensor(every, dtype=torch.float64)
 
 
 def _weights(metric: Metric, cols: int, size: int) -> Tensor:
-    """How much each input counts in its group, (1, groups, size), 1 on average; those past the end not at all."""
+    """How much each input counts in its group, (1, groups, size), 1 on average; those past the end 0."""
     split = groups.split(metric.diagonal(cols)[None], size)
     real = groups.split(torch.ones(1, cols), size)
     mean = split.sum(2, keepdim=True) / real.sum(2, keepdim=True)
