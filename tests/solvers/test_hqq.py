@@ -45,9 +45,7 @@ def model() -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("role", "rank", "once", "six"),
     [
-        ("gate", 16, 0.180, 0.171),
         ("gate", 64, 0.163, 0.146),
-        ("gate", 128, 0.142, 0.127),
         ("q", 64, 0.151, 0.136),
         ("q", 128, 0.120, 0.113),
     ],
@@ -79,6 +77,16 @@ def test_moved_zeros_lower_the_error_they_are_moved_for(bits: int, group_size: i
     before, after = (terms.decode(s.solve(w, sum_, Metric())) - w for s in (Greedy(), Hqq()))
     assert float(after.abs().pow(0.7).mean()) < float(before.abs().pow(0.7).mean())
     assert float(after.abs().mean()) < 0.99 * float(before.abs().mean())
+
+
+def test_large_errors_count_less_than_squares_would_have_them() -> None:
+    """Without shrinking (an endless beta) the zero goes to the mean, which the tails pull at."""
+    w = heavy(64, 192)
+    shrinking, squares = (
+        (terms.decode(solver.solve(w, (THREE,), Metric())) - w).abs().pow(0.7).mean()
+        for solver in (Hqq(), Hqq(beta=1e9))
+    )
+    assert float(shrinking) < 0.999 * float(squares)
 
 
 def test_a_scale_and_a_zero_per_group_find_a_shifted_grid() -> None:

@@ -81,13 +81,10 @@ def test_the_loss_never_rises() -> None:
 
 
 def test_ties_go_to_zeros() -> None:
+    """0.5 is as far from 0 as from a; 1 is a of one plane."""
     w = torch.tensor([[0.5, -0.5, 0.0, 1.0]])
-    assert best_digits(w, torch.tensor([[1.0, 1.0]]).double())[0].T.tolist() == [
-        [0, 0],
-        [0, 0],
-        [0, 0],
-        [1, 0],
-    ]
+    found = best_digits(w, torch.tensor([[1.0, 1.0]]).double())[0]
+    assert found.abs().sum(0).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -113,12 +110,12 @@ def test_unusual_groups(w: Tensor, planes: int) -> None:
 
 
 def test_scales_are_rounded_before_the_last_digits() -> None:
-    """The stored digits are the best for the stored scales, which are not negative."""
-    w = normal(8, 64)
+    """The stored digits are the best for the stored scales, though float16 is coarse for weights so small."""
+    w = normal(8, 64) * 1e-6
     coded = solve(w)
     scale = torch.from_numpy(coded.state["0.scale"].astype(np.float64))[:, :, 0].T  # (out, planes)
     assert bool((scale >= 0).all())
-    torch.testing.assert_close(terms.decode(coded), values(scale, best_digits(w, scale)))
+    torch.testing.assert_close(terms.decode(coded), values(scale, best_digits(w, scale)), rtol=0, atol=1e-9)
 
 
 def test_rows_are_problems_of_their_own() -> None:

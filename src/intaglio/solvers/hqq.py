@@ -61,8 +61,9 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
             return natural(w, term, Metric(), clip)
         shrink = clip.search(w, term.format, Metric()) if clip else None
         tables = term.format.fit(w, shrink=shrink)
-        rows = zip(w.split(ROWS), *(tables[name].split(ROWS) for name in ("scale", "zero")), strict=True)
-        tables["zero"] = torch.cat([self.moved(term.format, *part) for part in rows])
+        scale, zero = tables["scale"], tables["zero"]
+        parts = [slice(begin, begin + ROWS) for begin in range(0, len(w), ROWS)]
+        tables["zero"] = torch.cat([self.moved(term.format, w[p], scale[p], zero[p]) for p in parts])
         return Found(term.format.pack(term.format.encode(w, tables), tables), {})
 
     def moved(self, fmt: Integer, w: Tensor, scale: Tensor, stored: Tensor) -> Tensor:

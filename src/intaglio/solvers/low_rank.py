@@ -37,8 +37,8 @@ def rounded(left: Tensor, right: Tensor, term: LowRank) -> Found:
     """left (out, rank) right (rank, in), each to the term's format."""
     reads, writes = term.factors((len(left), right.shape[1]))
     state = reads.rename(nearest(right, term.format, Metric(), None).state)
-    state |= writes.rename(nearest(left, term.format, Metric(), None).state)
-    return Found(state, {"rank": len(right)})
+    others = writes.rename(nearest(left, term.format, Metric(), None).state)
+    return Found({**state, **others}, {"rank": len(right)})
 
 
 def _factor(metric: Metric, cols: int) -> Tensor:

@@ -43,7 +43,8 @@ def trit_planes(
     """W (out, in) as planes; each input counts by the metric's diagonal."""
     cols, weights = w.shape[1], _weights(metric, w.shape[1], term.group_size)
     scales, digits = [], []
-    for rows in w.split(ROWS):
+    for begin in range(0, len(w), ROWS):
+        rows = w[begin : begin + ROWS]
         problems = groups.split(rows, term.group_size)
         x, weight = (t.reshape(-1, problems.shape[2]) for t in (problems, weights.expand(len(rows), -1, -1)))
         a, t = _stored(x, alternate(x, weight, term.planes, steps, tolerance))
@@ -96,7 +97,7 @@ def _inverse(products: Tensor) -> Tensor:
     identity = torch.eye(products.shape[1], dtype=torch.float64)
     while True:
         regular = products + ridge * identity
-        inverse = torch.linalg.inv_ex(regular).inverse
+        inverse: Tensor = torch.linalg.inv_ex(regular).inverse
         condition = regular.norm(dim=(1, 2)) * inverse.norm(dim=(1, 2))
         singular = ~(condition <= CONDITION)[:, None, None] & (ridge < MOST_RIDGE)
         if not bool(singular.any()):
