@@ -1,4 +1,4 @@
-"""The kernel of trit planes: equal to the dense matrix, of any number of rows, tokens and columns in a group."""
+"""The kernel of trit planes: equal to the dense matrix, whatever the number of rows, tokens and columns."""
 
 from __future__ import annotations
 
