@@ -57,6 +57,7 @@ std::vector<T> filled(size_t n, const std::function<T()>& next) {
 struct Matrices {
   Source source{};
   std::vector<uint8_t> codes, zero, steps;
+  std::vector<uint16_t> half_zero;
   std::vector<float> scale;
 };
 
@@ -76,7 +77,24 @@ Matrices random_matrix(int kind, int rows, int cols, int group, bool extreme) {
   const int most = rows % 2 ? 8 : 16;  // up to 8 every level fits a signed byte, where some sets are quicker
   m.steps = filled<uint8_t>(size_t(rows * groups), [&] { return uint8_t(extreme ? most : uniform(1, most)); });
   m.source = {kind, rows, cols, bits, group, m.codes.data(), m.scale.data(), kind == kW8A8 ? nullptr : m.zero.data(),
-              kind == kW4A8Two ? m.steps.data() : nullptr};
+              kind == kW4A8Two ? m.steps.data() : nullptr, nullptr};
+  if ((kind != kW4 && kind != kW8) || rows % 2) return m;
+  m.half_zero = filled<uint16_t>(m.zero.size(), [] { return uint16_t(uniform(0x3c00, 0x4700)); });  // 1 to 7
+  m.source.zero = nullptr, m.source.half_zero = m.half_zero.data();
+  return m;
+}
+
+struct TritPlanes {
+  Pieces pieces{};
+  std::vector<uint8_t> digits;
+  std::vector<uint16_t> scale;
+};
+
+TritPlanes random_trits(int planes, int rows, int cols, int group) {
+  TritPlanes m;
+  m.digits = filled<uint8_t>(size_t(planes * rows * ((cols + 4) / 5)), [] { return uint8_t(uniform(0, 242)); });
+  m.scale = filled<uint16_t>(size_t(planes * rows * ((cols + group - 1) / group)), [] { return uint16_t(uniform(0x3000, 0x4000)); });
+  m.pieces = {kTrits, rows, cols, group, {m.digits.data(), m.scale.data()}, {int64_t(m.digits.size()), int64_t(m.scale.size())}};
   return m;
 }
 
@@ -218,6 +236,17 @@ void check_bilevel(const Kernels& k) {
   }
 }
 
+void check_trits(const Kernels& k) {
+  for (int trial = 0; trial < 30; ++trial) {
+    const int rows = uniform(1, trial % 2 ? 300 : 40), cols = uniform(1, 100), group = uniform(1, 120), tokens = uniform(1, trial % 3 ? 12 : 1);
+    const TritPlanes m = random_trits(uniform(1, 3), rows, cols, group);
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    check(close(run(k, m.pieces, in, tokens), run(kScalar, m.pieces, in, tokens)),
+          std::string(k.name) + " trits " + std::to_string(rows) + "x" + std::to_string(cols) + " group " +
+              std::to_string(group) + " tokens " + std::to_string(tokens));
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -277,6 +306,7 @@ void check_all(const Kernels& k) {
   check_nm(k);
   check_lookups(k);
   check_bilevel(k);
+  check_trits(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

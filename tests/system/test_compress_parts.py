@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from intaglio.compression import Event, console
+from intaglio.compression import Event, blocks, console
 from intaglio.compression.activations import Activations, store
 from intaglio.compression.journal import Journal
 from intaglio.compression.report import Verification
 from intaglio.compression.verify import fault
 from intaglio.errors import IntaglioError
-from intaglio.recipe import Limits
+from intaglio.recipe import Limits, load_recipe
 
 FINE = Verification(
     perplexity=20.0,
@@ -28,6 +28,12 @@ FINE = Verification(
     seq_len=256,
     text="pydoc",
 )
+
+
+@pytest.mark.parametrize("name", ["ptqtp", "hqq-w3", "hqq-w4", "milo", "milo-w3"])
+def test_no_text_is_drawn_for_solvers_that_read_none(name: str) -> None:
+    assert not any(map(blocks.needs_metric, load_recipe(name).weights))
+    assert all(map(blocks.needs_metric, load_recipe("ptqtp-weighted").weights))
 
 
 class Terminal(io.StringIO):

@@ -28,9 +28,9 @@ GroupSize = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
     """w = (codes - zero) * scale, codes unsigned; `symmetric`: zero is 2^(bits-1), not stored; code 0 unused.
 
-    codes packed | zero uint8 or float16 (out, groups) | scale float16 (out, groups), or float32 (out, 1) without groups
-    bits/weight = bits + (16 + 8) / group_size, or bits + (32 + 8) / in; without the 8 when symmetric, 16 for a float16
-    zero: a point between codes, so that a solver (HQQ) can move it; 0 itself is then no longer exact.
+    codes packed | zero uint8 (out, groups) | scale float16 (out, groups), or float32 (out, 1) without groups
+    bits/weight = bits + (16 + 8) / group_size, or bits + (32 + 8) / in; without the 8 when symmetric
+    `zero` float16 (16 bits, not 8) may lie between codes, so that a solver can move it; 0 is then not exact.
     """
 
     bits: Annotated[int, msgspec.Meta(ge=2, le=8)] = 4

@@ -44,7 +44,7 @@ class Trits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     def values(self, state: State, shape: tuple[int, int]) -> Array:
         """float32 (out, in)."""
-        rows, cols = shape
+        cols = shape[1]
         w = np.zeros(shape, np.float32)
         of = np.arange(cols) // self.group_size
         for digits, scale in zip(state["digits"], state["scale"], strict=True):

@@ -1,4 +1,4 @@
-"""Alternate: each term again and again on what the others leave of the matrix, without data (MiLo, 2504.02658)."""
+"""Alternate: each term again and again on what the others leave of the matrix (MiLo, 2504.02658)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ else:
 class Alternate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="alternate"):
     """At most `rounds` over the terms, until the error falls by less than its share `tolerance`.
 
-    A low rank is found anew as float32 in every round, by a randomized decomposition; its factors are rounded to
+    A low rank is found anew in every round, by a randomized decomposition, and its factors are rounded to
     their format once, after the last. Every other term is found by `inner`. No text is read.
     """
 

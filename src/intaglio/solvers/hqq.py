@@ -1,4 +1,4 @@
-"""Hqq: zero points by half-quadratic optimization, without data (HQQ, mobiusml.github.io/hqq_blog; MiLo, 2504.02658)."""
+"""Hqq: zero points by half-quadratic optimization, without data (HQQ; as in MiLo, 2504.02658)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ ROWS = 128  # handled at once, so that they stay in the cache from step to step
 class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="hqq"):
     """min over zero and e of |e|_p^p + beta/2 |w - decoded - e|^2, in turn: e takes what should count little.
 
-    Scales stay as fitted. With p < 1 the few large errors weigh less than squares would have them. Terms without a
-    zero point are found the natural way, blind to the inputs: no text is read.
+    Scales stay as fitted. With p < 1 the few large errors weigh less than squares would have them. Terms
+    without a zero point are found the natural way, blind to the inputs: no text is read.
     """
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
@@ -61,12 +61,13 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
             return natural(w, term, Metric(), clip)
         shrink = clip.search(w, term.format, Metric()) if clip else None
         tables = term.format.fit(w, shrink=shrink)
-        rows = zip(w.split(ROWS), *(tables[name].split(ROWS) for name in ("scale", "zero")), strict=True)
-        tables["zero"] = torch.cat([self.moved(term.format, *part) for part in rows])
+        scale, zero = tables["scale"], tables["zero"]
+        parts = [slice(begin, begin + ROWS) for begin in range(0, len(w), ROWS)]
+        tables["zero"] = torch.cat([self.moved(term.format, w[p], scale[p], zero[p]) for p in parts])
         return Found(term.format.pack(term.format.encode(w, tables), tables), {})
 
     def moved(self, fmt: Integer, w: Tensor, scale: Tensor, stored: Tensor) -> Tensor:
-        """Zeros as they are stored, from `stored` on: those of the smallest mean error, once it no longer falls."""
+        """Stored zeros from `stored` on: those of the least mean error, once it falls no more."""
         x, real = (groups.split(t, fmt.group_size) for t in (w, torch.ones(1, w.shape[1])))
         scale, count = scale.float()[:, :, None], real.sum(2)
         best, least, beta = stored, torch.inf, self.beta
@@ -85,4 +86,5 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
 def shrunk(x: Tensor, beta: float, p: float) -> Tensor:
     """The e that minimises |e|^p + beta/2 (x - e)^2, nearly: sign(x) max(0, |x| - |x|^(p-1) / beta)."""
     size = x.abs()
-    return size.sub_(size.pow(p - 1).div_(beta)).clamp_(min=0).copysign_(x)  # 0^(p-1) is infinite, and shrinks to 0
+    share = size.pow(p - 1).div_(beta)  # infinite of 0, which stays 0
+    return size.sub_(share).clamp_(min=0).copysign_(x)

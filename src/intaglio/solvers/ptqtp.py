@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Ptqtp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ptqtp"):
-    """Scales by ridge regression and digits by search, in turn, until scales move by less than `tolerance` of their size.
+    """Scales by ridge regression and digits by search, in turn, till no scale moves by its share `tolerance`.
 
-    `weighted`: each input counts by its power E[x^2], which is no part of the paper; without it no text is read.
+    `weighted`: each input counts by its power E[x^2], no part of the paper; without it no text is read.
     """
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50

@@ -1,4 +1,4 @@
-"""The leading singular vectors of a matrix, from products with a few random ones (Halko et al., 0909.4061)."""
+"""The leading part of a matrix, from its products with a few random vectors (Halko et al., 0909.4061)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POWERS = 2  # times w w^T, which sets the leading directions apart from the rest
 
 
 def truncated(w: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Left (out, rank) and right (rank, in), each with the square root of the singular values: left right ~ w."""
+    """Left (out, rank) and right (rank, in), each with the roots of the singular values: left right ~ w."""
     basis = _range(w, min(rank + OVERSAMPLING, *w.shape), seed)
     u, s, v = torch.linalg.svd(basis.T @ w, full_matrices=False)
     roots = s[:rank].sqrt()

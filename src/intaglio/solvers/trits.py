@@ -1,8 +1,8 @@
 """Trit planes: digits and scales in turn, each the best for the other (PTQTP, 2509.16989).
 
-Every (row, group) is a problem of its own: w (n,) ~ sum over planes of a[p] * t[p], t in -1, 0, 1. Given t, the scales are
-a small ridge regression; given a, each element takes the best of the 3^planes sums. Both steps solve what they are
-asked, so that with a fixed ridge the loss never rises.
+Every (row, group) is a problem of its own: w (n,) ~ sum over planes of a[p] * t[p], t in -1, 0, 1. Given t,
+the scales are a small ridge regression; given a, each element takes the best of the 3^planes sums. Both steps
+solve what they are asked, so that with a fixed ridge the loss never rises.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ else:
     torch = lazy("torch", extra="compress")
 
 RIDGE, MOST_RIDGE = 1e-8, 1.0
+ROWS = 128  # handled at once: digits and errors take many times the room of the weights
 CONDITION = 1e6  # of the planes' products with each other, beyond which the ridge grows tenfold
 
 
@@ -40,36 +41,38 @@ def trit_planes(
     w: Tensor, term: TritPlanes, metric: Metric, steps: int = 50, tolerance: float = 1e-4
 ) -> Found:
     """W (out, in) as planes; each input counts by the metric's diagonal."""
-    rows, cols = w.shape
-    problems = groups.split(w, term.group_size)
-    size = problems.shape[2]
-    weights = _weights(metric, cols, term.group_size).expand(rows, -1, -1).reshape(-1, size)
-    found, took = alternate(problems.reshape(-1, size), weights, term.planes, steps, tolerance)
-    a, digits = _stored(problems.reshape(-1, size), found)
-    state = Trits(term.planes, term.group_size).store(
-        to_numpy(digits.reshape(rows, -1, term.planes, size).permute(2, 0, 1, 3).flatten(2)[:, :, :cols]),
-        to_numpy(a.reshape(rows, -1, term.planes).permute(2, 0, 1)),
+    cols, weights = w.shape[1], _weights(metric, w.shape[1], term.group_size)
+    scales, digits = [], []
+    for begin in range(0, len(w), ROWS):
+        rows = w[begin : begin + ROWS]
+        problems = groups.split(rows, term.group_size)
+        x, weight = (t.reshape(-1, problems.shape[2]) for t in (problems, weights.expand(len(rows), -1, -1)))
+        a, t = _stored(x, alternate(x, weight, term.planes, steps, tolerance))
+        scales.append(a.reshape(*problems.shape[:2], -1).permute(2, 0, 1))
+        digits.append(t.reshape(*problems.shape[:2], term.planes, -1).permute(2, 0, 1, 3).flatten(2))
+    layout = Trits(term.planes, term.group_size)
+    return Found(
+        layout.store(to_numpy(torch.cat(digits, 1)[:, :, :cols]), to_numpy(torch.cat(scales, 1))), {}
     )
-    return Found(state, {"steps": took})
 
 
-def alternate(w: Tensor, weights: Tensor, planes: int, steps: int, tolerance: float) -> tuple[Planes, int]:
-    """Planes of w (problems, n), and the steps it took until no scale moved by more than its share `tolerance`."""
+def alternate(w: Tensor, weights: Tensor, planes: int, steps: int, tolerance: float) -> Planes:
+    """Planes of w (problems, n), each until its scales move by no more than their share `tolerance`."""
     sign = torch.where(w < 0, -1.0, 1.0)
     found = Planes(w.new_ones(len(w), planes, dtype=torch.float64), sign[:, None].repeat(1, planes, 1))
     left = torch.arange(len(w))  # those that still move
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         a = best_scales(w[left], weights[left], found.digits[left])
         moved = (a - found.a[left]).norm(dim=1) > tolerance * a.norm(dim=1)
         found.a[left], found.digits[left] = a, best_digits(w[left], a)
         left = left[moved]
         if not len(left):
-            return found, step
-    return found, steps
+            break
+    return found
 
 
 def best_scales(w: Tensor, weights: Tensor, digits: Tensor) -> Tensor:
-    """The a (problems, planes) that minimise sum of weights * (w - a digits)^2 + ridge * |a|^2, in float64."""
+    """The a (problems, planes) float64 that minimise sum of weights * (w - a digits)^2 + ridge * |a|^2."""
     weighted = (digits * weights[:, None]).double()
     products = weighted @ digits.double().mT  # (problems, planes, planes)
     wanted = weighted @ w.double()[:, :, None]
@@ -77,7 +80,7 @@ def best_scales(w: Tensor, weights: Tensor, digits: Tensor) -> Tensor:
 
 
 def best_digits(w: Tensor, a: Tensor) -> Tensor:
-    """Of every element the sum of +-a closest to it, (problems, planes, n); of equal ones the sparsest, then the first."""
+    """Of every element the sum of +-a closest to it, (problems, planes, n); of equal ones the sparsest."""
     best = torch.full_like(w, torch.inf)
     chosen = torch.zeros_like(w, dtype=torch.long)
     candidates = _candidates(a.shape[1])
@@ -89,12 +92,12 @@ def best_digits(w: Tensor, a: Tensor) -> Tensor:
 
 
 def _inverse(products: Tensor) -> Tensor:
-    """Of products + ridge: the ridge grows where the planes are too much alike, as they are in the beginning."""
+    """Of products + ridge, which grows where planes are too much alike, as they are in the beginning."""
     ridge = torch.full((len(products), 1, 1), RIDGE, dtype=torch.float64)
     identity = torch.eye(products.shape[1], dtype=torch.float64)
     while True:
         regular = products + ridge * identity
-        inverse = torch.linalg.inv_ex(regular).inverse
+        inverse: Tensor = torch.linalg.inv_ex(regular).inverse
         condition = regular.norm(dim=(1, 2)) * inverse.norm(dim=(1, 2))
         singular = ~(condition <= CONDITION)[:, None, None] & (ridge < MOST_RIDGE)
         if not bool(singular.any()):
@@ -103,13 +106,13 @@ def _inverse(products: Tensor) -> Tensor:
 
 
 def _candidates(planes: int) -> Tensor:
-    """All digits an element may have, (3^planes, planes) float64: zeros first, then sparser ones before denser."""
+    """All digits an element may have, (3^planes, planes) float64: zeros first, sparser before denser."""
     every = sorted(itertools.product((0, 1, -1), repeat=planes), key=lambda c: sum(map(abs, c)))
     return torch.tensor(every, dtype=torch.float64)
 
 
 def _weights(metric: Metric, cols: int, size: int) -> Tensor:
-    """How much each input counts in its group, (1, groups, size), 1 on average; those past the end not at all."""
+    """How much each input counts in its group, (1, groups, size), 1 on average; those past the end 0."""
     split = groups.split(metric.diagonal(cols)[None], size)
     real = groups.split(torch.ones(1, cols), size)
     mean = split.sum(2, keepdim=True) / real.sum(2, keepdim=True)

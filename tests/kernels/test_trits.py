@@ -1,0 +1,74 @@
+"""The kernel of trit planes: equal to the dense matrix, whatever the number of rows, tokens and columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intaglio import _native
+from intaglio.formats import Trits
+from intaglio.kernels import cpu
+
+CASES = [(1, 1, 1, 1), (300, 131, 2, 64), (129, 64, 3, 64), (33, 40, 1, 100), (161, 67, 2, 5)]
+
+
+def operand(rows: int, cols: int, planes: int, group: int) -> cpu.Operand:
+    rng = np.random.default_rng(rows)
+    digits = rng.integers(-1, 2, (planes, rows, cols)).astype(np.int8)
+    scale = rng.random((planes, rows, -(-cols // group))).astype(np.float16)
+    layout = Trits(planes, group)
+    return cpu.Operand((rows, cols), layout, layout.store(digits, scale))
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize(("rows", "cols", "planes", "group"), CASES)
+def test_multiplies_as_the_dense_matrix(rows: int, cols: int, planes: int, group: int, isa: str) -> None:
+    m = operand(rows, cols, planes, group)
+    w, packed = cpu.decode(m).astype(np.float64), cpu.pack([m], cpu.choose(m), isa=isa)
+    rng = np.random.default_rng(0)
+    x, bias = rng.standard_normal((19, cols)).astype(np.float32), rng.standard_normal(rows).astype(np.float32)
+    expected = 2 * (x @ w.T + bias) + 1
+    found = packed.linear(x, bias=bias, alpha=2.0, onto=np.ones((19, rows), np.float32))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.abs(expected).max()))
+    for r in {0, rows // 2, rows - 1}:
+        np.testing.assert_array_equal(packed.row(r), cpu.decode(m)[r])
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_a_token_does_not_depend_on_its_neighbours(isa: str) -> None:
+    m = operand(300, 131, 2, 64)
+    packed = cpu.pack([m], cpu.choose(m), isa=isa)
+    x = np.random.default_rng(0).standard_normal((19, 131)).astype(np.float32)
+    alone = np.concatenate([packed.linear(x[t : t + 1]) for t in range(19)])
+    np.testing.assert_array_equal(packed.linear(x), alone)
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_a_column_of_zeros_ignores_what_is_not_a_number(isa: str) -> None:
+    """Where a digit is 0 nothing is added, in every set; so NaN spoils those rows alone that read it."""
+    layout = Trits(1, 8)
+    digits = np.zeros((1, 40, 8), np.int8)
+    digits[0, 7, 3] = 1
+    m = cpu.Operand((40, 8), layout, layout.store(digits, np.ones((1, 40, 1), np.float16)))
+    x = np.ones((1, 8), np.float32)
+    x[0, 3] = np.nan
+    assert np.flatnonzero(np.isnan(cpu.pack([m], cpu.choose(m), isa=isa).linear(x)[0])).tolist() == [7]
+
+
+def test_it_reads_half_a_byte_a_weight() -> None:
+    """Two bits a digit, and two planes' float16 scales in groups of 64."""
+    m = operand(128, 640, 2, 64)
+    assert cpu.pack([m], cpu.choose(m)).nbytes * 8 / (128 * 640) == pytest.approx(4 + 2 * 16 / 64)
+
+
+def test_broken_arrays_are_refused() -> None:
+    m = operand(4, 10, 2, 5)
+    digits, scale = (a.reshape(-1) for a in m.state.values())
+    for group, arrays, sentence in [
+        (0, [digits, scale], "at least one column"),
+        (5, [digits[:-1], scale], "a byte for five digits"),
+        (5, [digits, scale[:-1]], "1 to 3 planes"),
+        (5, [np.full_like(digits, 243), scale], "at most 242"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            _native.structured(cpu.TRITS, 4, 10, group, arrays)
