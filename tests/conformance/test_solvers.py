@@ -14,16 +14,24 @@ from torch import Tensor
 from intaglio import terms
 from intaglio.errors import IntaglioError
 from intaglio.formats import Floating, Integer, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.solvers import Clip, Greedy, Ksvd, Obs, Solver
+from intaglio.terms import Coded, Dense, DenseSparse, Dictionary, LowRank, Metric, Term
 
-SOLVERS: list[Solver] = [Greedy(), Obs(), Obs(order="natural"), Obs(order="natural", grid="moving", block=16)]
+SOLVERS: list[Solver] = [
+    Greedy(),
+    Obs(),
+    Obs(order="natural"),
+    Obs(order="natural", grid="moving", block=16),
+    Ksvd(sweeps=3, picks=2),
+]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
     (Dense(Integer(8, symmetric=True)),),
     (Dense(TwoLevel(3, group_size=16)),),
     (Dense(Floating("bfloat16")),),
     (Dense(Integer(2, group_size=16)), Dense(Integer(2, group_size=16))),
+    (Dictionary(0.2),),
+    (DenseSparse(0.3, width=16, basis=8), LowRank(1)),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 
