@@ -24,8 +24,9 @@ def to_stream(numbers: Array, bits: int) -> Array:
     out = np.empty((rows, stream_bytes(count, bits)), np.uint8)
     for here in _slices(rows, count):
         part = np.ascontiguousarray(numbers[here], "<u2").view(np.uint8)
-        each = np.unpackbits(part, axis=1, bitorder="little").reshape(-1, count, 16)[:, :, :bits]
-        out[here] = np.packbits(each.reshape(-1, count * bits), axis=1, bitorder="little")
+        each = np.unpackbits(part, axis=1, bitorder="little").reshape(len(part), count, 16)
+        kept = each[:, :, :bits].reshape(len(part), count * bits)
+        out[here] = np.packbits(kept, axis=1, bitorder="little")
     return out
 
 
@@ -37,8 +38,8 @@ def from_stream(stream: Array, bits: int, count: int) -> Array:
     for here in _slices(rows, count):
         each = np.unpackbits(stream[here], axis=1, bitorder="little")[:, : count * bits]
         wide = np.zeros((len(each), count, 16), np.uint8)
-        wide[:, :, :bits] = each.reshape(-1, count, bits)
-        out[here] = np.packbits(wide.reshape(-1, count * 16), axis=1, bitorder="little").view("<u2")
+        wide[:, :, :bits] = each.reshape(len(each), count, bits)
+        out[here] = np.packbits(wide.reshape(len(each), count * 16), axis=1, bitorder="little").view("<u2")
     return out
 
 

@@ -117,7 +117,8 @@ def _index_bits(width: int) -> int:
 def _half(values: Array) -> Array:
     """float16, what is too large as the largest of 14 bits."""
     most = np.float32(65408)
-    return np.clip(values, -most, most).astype(np.float16)
+    clipped: Array = np.clip(values, -most, most)
+    return clipped.astype(np.float16)
 
 
 def _shortened(half: Array) -> Array:
