@@ -128,7 +128,7 @@ def low_rank(model: nn.Module, compression: float) -> None:
 
 def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
     """What each way leads to in as many steps."""
-    dense = trained(seed, 300)
+    dense = trained(seed, 220)
     found = {"dense": quality(dense)}
     term = DenseSparse(compression, width=32, basis=16)
     for name, frozen in (("stf", 0.2), ("first", 1.0), ("svd", 1.0)):
@@ -137,7 +137,7 @@ def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
             low_rank(model.blocks, compression)
         else:
             factorize(model.blocks, term)
-        Stf(steps=120, frozen=frozen).train(model, task(model, seed + 77))
+        Stf(steps=80, frozen=frozen).train(model, task(model, seed + 77))
         found[name] = quality(model)
     return found
 
