@@ -247,6 +247,24 @@ void check_trits(const Kernels& k) {
   }
 }
 
+// Exponents near one.
+uint16_t half() { return uint16_t(uniform(0, 0xffff) & 0x83ff) | 0x3c00; }
+
+void check_structures(const Kernels& k) {
+  for (int trial = 0; trial < 40; ++trial) {
+    const int rows = uniform(1, 70), cols = uniform(1, 200), count = uniform(1, 40), tokens = uniform(1, 11);
+    const Inputs in = random_inputs(tokens, cols, cols, false);
+    const auto index = filled<uint16_t>(size_t(rows * count), [&] { return uint16_t(uniform(0, cols - 1)); });
+    const auto value = filled<uint16_t>(index.size(), half);
+    const Pieces even{kEvenRows, rows, cols, count, {index.data(), value.data()}, {rows * count, rows * count}};
+    check(close(run(k, even, in, tokens), run(kScalar, even, in, tokens)), std::string(k.name) + " rows of equally many");
+    const int width = uniform(1, cols), blocks = (cols + width - 1) / width;
+    const auto diagonal = filled<uint16_t>(size_t(rows * cols), half);
+    const Pieces block{kBlockDiagonal, rows * blocks, cols, width, {diagonal.data()}, {rows * cols}};
+    check(close(run(k, block, in, tokens), run(kScalar, block, in, tokens)), std::string(k.name) + " blocks of the diagonal");
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -307,6 +325,7 @@ void check_all(const Kernels& k) {
   check_lookups(k);
   check_bilevel(k);
   check_trits(k);
+  check_structures(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

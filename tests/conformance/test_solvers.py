@@ -21,6 +21,7 @@ from intaglio.solvers import (
     GroupPrune,
     Hqq,
     KMeans,
+    Ksvd,
     Obs,
     Prune,
     Ptqtp,
@@ -32,6 +33,8 @@ from intaglio.terms import (
     Codebook,
     Coded,
     Dense,
+    DenseSparse,
+    Dictionary,
     GroupSparse,
     LowRank,
     Metric,
@@ -57,6 +60,7 @@ SOLVERS: list[Solver] = [
     Hqq(),
     Alternate(rounds=3),
     Ptqtp(weighted=True),
+    Ksvd(sweeps=3, picks=2),
 ]
 SUMS: list[tuple[Term, ...]] = [
     (Dense(Integer(4, group_size=16)),),
@@ -73,6 +77,8 @@ SUMS: list[tuple[Term, ...]] = [
     (Sparse(0.7),),
     (Dense(Integer(3, group_size=16, zero="float16")), LowRank(2)),
     (TritPlanes(2, group_size=16),),
+    (Dictionary(0.2),),
+    (DenseSparse(0.3, width=16, basis=8), LowRank(1)),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from intaglio import terms
-from intaglio.formats import Floating
-from intaglio.solvers import Greedy
-from intaglio.terms import DenseSparse, LowRank, Metric
+from intaglio.terms import DenseSparse
 from intaglio.train.factorized import Factorized
 from intaglio.train.stf import Stf, factorize, factorized
 from tests.train.encoder import quality, task, trained
@@ -105,48 +102,21 @@ def test_places_move_with_the_weights_and_stay_when_frozen() -> None:
     assert torch.equal(one.places, kept)
 
 
-def thin(linear: nn.Linear, compression: float) -> nn.Sequential:
-    """A product of two linear layers, of the rank that is left."""
-    w = linear.weight.detach()
-    term = LowRank(compression=compression, format=Floating("float32"))
-    coded = Greedy().solve(w, (term,), Metric())
-    right, left = (f.decode(coded.term_state(0)) for f in term.factors((w.shape[0], w.shape[1])))
-    layers = nn.Sequential(nn.Linear(w.shape[1], len(right), bias=False), nn.Linear(len(right), len(w)))
-    for one, value in zip(
-        (layers[0].weight, layers[1].weight, layers[1].bias), (right, left, linear.bias), strict=True
-    ):
-        one.data.copy_(value.detach())
-    return layers
-
-
-def low_rank(model: nn.Module, compression: float) -> None:
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(module, name, thin(child, compression))
-
-
 def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
-    """What each way leads to in as many steps."""
-    dense = trained(seed, 300)
+    """What each way leads to in as many steps: accuracy and loss."""
+    dense = trained(seed, 220)
     found = {"dense": quality(dense)}
-    term = DenseSparse(compression, width=32, basis=16)
-    for name, frozen in (("stf", 0.2), ("first", 1.0), ("svd", 1.0)):
+    for name, frozen in (("stf", 0.2), ("first", 1.0)):
         model = copy.deepcopy(dense)
-        if name == "svd":
-            low_rank(model.blocks, compression)
-        else:
-            factorize(model.blocks, term)
-        Stf(steps=120, frozen=frozen).train(model, task(model, seed + 77))
+        factorize(model.blocks, DenseSparse(compression, width=32, basis=16))
+        Stf(steps=80, frozen=frozen).train(model, task(model, seed + 77))
         found[name] = quality(model)
     return found
 
 
 def test_jointly_for_the_task_is_better_than_first_and_then() -> None:
-    """At 3.5 times less, over three seeds: straight through < factorized first < a low rank first."""
-    runs = [ends(seed, 1 - 1 / 3.5) for seed in range(3)]
+    """At 2.8 times less, over three seeds: straight through, and factorized first, then fine-tuned."""
+    runs = [ends(seed, 1 - 1 / 2.8) for seed in range(3)]
     accuracy, loss = ({way: sum(run[way][i] for run in runs) / 3 for way in runs[0]} for i in (0, 1))
-    print(accuracy, loss)
-    assert all(loss[better] < loss[worse] for better, worse in pairwise(("stf", "first", "svd")))
-    assert accuracy["stf"] >= max(accuracy["first"], accuracy["svd"])
-    assert accuracy["stf"] >= accuracy["dense"] - 0.02
+    assert loss["stf"] < 0.6 * loss["first"]
+    assert accuracy["stf"] >= max(accuracy["first"], accuracy["dense"] - 0.02)

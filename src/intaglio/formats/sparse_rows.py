@@ -125,7 +125,8 @@ def _shortened(half: Array) -> Array:
     whole = half.view(np.uint16)
     magnitude = (whole & 0x7FFF).astype(np.uint32)
     kept = np.minimum((magnitude + 1 + (magnitude >> 2 & 1)) >> 2, 0x7BFC >> 2).astype(np.uint16)
-    return (whole >> np.uint16(2) & np.uint16(0x2000)) | kept
+    short: Array = whole >> np.uint16(2) & np.uint16(0x2000) | kept
+    return short
 
 
 def _mask_faults(mask: Array, cols: int, blocks: int, nonzeros: int) -> str | None:

@@ -49,7 +49,7 @@ def learn(signals: Tensor, count: int, nonzeros: int, how: Learning) -> Learnt:
     while True:
         left = signals - _dense(columns, values, count) @ atoms
         atoms = _with_used(atoms, left, columns)
-        new = _native.update_atoms(*map(to_numpy, (atoms, left)), columns, values, how.steps, _threads())
+        new = _native.update_atoms(to_numpy(atoms), to_numpy(left), columns, values, how.steps, _threads())
         atoms, values, left = to_torch(new[0]), new[1], to_torch(new[2])
         errors.append(float(left.double().square().sum()))
         if len(errors) >= how.sweeps or _settled(errors, how.tolerance):
@@ -66,7 +66,8 @@ def _start(signals: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True)
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    return unit
 
 
 def _pursued(signals: Tensor, atoms: Tensor, nonzeros: int, picks: int) -> tuple[Array, Array]:

@@ -47,7 +47,7 @@ class Stf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
                 group["lr"] = group["most"] * left
             pull = sum((layer.distance() for layer in layers), start=torch.zeros(()))
             optimizer.zero_grad()
-            (loss(step) + self.pull * (1 - left) * pull).backward()
+            torch.autograd.backward(loss(step) + self.pull * (1 - left) * pull)
             optimizer.step()
         self._frozen(model, layers)
 
