@@ -67,10 +67,10 @@ def command(
 ) -> None:
     openmp.wait_passively()  # before torch is imported
     from intaglio.cli import console
+    from intaglio.evaluation.measure import silent
     from intaglio.recipe import Calibration, dump_recipe
     from intaglio.search import Request, search
     from intaglio.search.page import page
-    from intaglio.search.run import silent
     from intaglio.search.table import table
 
     request = Request(
