@@ -88,7 +88,8 @@ def command(
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
     options.check_parent("--output", output)
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+    plain = silent if quiet else console.line
+    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(plain) as progress:
         found = search(request, progress)
     written = output or request.kept / "recipe.yaml"
     written.write_text(dump_recipe(found.recipe), encoding="utf-8")

@@ -46,7 +46,7 @@ def rounds_to_nearest(recipe: Recipe) -> bool:
 
 
 def frontier(points: Sequence[tuple[float, float]], *, higher: bool) -> list[int]:
-    """Indices of the points that none beats at less or equal x, left to right; more y is better if `higher`."""
+    """Indices of the points that none beats at no more x, left to right; `higher` y is better, or less."""
     sign = -1.0 if higher else 1.0
 
     def beaten(i: int) -> bool:
