@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from intaglio.cli import app as cli
 from intaglio.comparison import Request, compare
+from intaglio.compression import InterruptedRunError
 from intaglio.errors import UsageError
 from intaglio.models import open_checkpoint
 from tests import tiny_llm
@@ -112,6 +113,17 @@ def test_a_mistake_in_ours_is_a_row_too(model: Path, kept: Path, monkeypatch: py
     monkeypatch.setattr("intaglio.comparison.run.compress", lambda *args, **options: 1 / 0)
     found = compare(request(model, kept, "awq-w4"))
     assert found.row("awq-w4").failure == "unexpected ZeroDivisionError: division by zero"
+
+
+def test_ctrl_c_ends_it_and_says_how_to_go_on(
+    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("intaglio.comparison.run.compress", interrupted)
+    with pytest.raises(InterruptedRunError, match="kept: the same command goes on"):
+        compare(request(model, kept, "rtn-w4", "awq-w3"))
 
 
 def test_requests_that_make_no_sense(model: Path, kept: Path) -> None:

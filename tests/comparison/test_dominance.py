@@ -51,3 +51,13 @@ def test_the_frontier_is_what_none_beats(points: list[tuple[int, int]], higher: 
     unbeaten = {p for p in points if not any(beats(other, p) for other in points)}
     assert {points[i] for i in kept} == unbeaten
     assert [points[i][0] for i in kept] == sorted({points[i][0] for i in kept})
+
+
+@given(st.lists(st.tuples(st.floats(4, 4.1), st.floats(10, 20)), min_size=1, max_size=8, unique=True))
+def test_the_plot_and_the_table_agree(points: list[tuple[float, float]]) -> None:
+    """Also where bytes are nearly equal."""
+    measured = {str(i): Numbers(*point) for i, point in enumerate(points)}
+    kept = {str(i) for i in frontier(points, higher=False)}
+    free = {name for name in measured if not dominated_by(name, measured)}
+    assert kept <= free
+    assert {measured[name].perplexity for name in kept} == {measured[name].perplexity for name in free}

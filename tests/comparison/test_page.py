@@ -53,7 +53,7 @@ def test_the_frontier_is_drawn_through_the_unbeaten() -> None:
         if "choice" in g.get("class", "")
     }
     front = {name for name, g in points.items() if "frontier" in g.get("class", "")}
-    assert front == {"rtn-w3", "gptq-w3", "rtn-w4", "gptq-w4"}
+    assert front == {"gptq-w3", "gptq-w4"}  # plain rounding has as many bits, but for 0.02 %
     corners = next(figure.iter("polyline")).get("points", "")
     for name in front:
         circle = next(points[name].iter("circle"))

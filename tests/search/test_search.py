@@ -153,3 +153,15 @@ def test_the_verb_writes_a_recipe_and_a_page(model: Path, tmp_path: Path) -> Non
     refused = CliRunner().invoke(cli.app, ["search", str(model), "--max-size", "lots"])
     assert refused.exit_code == 2
     assert "'lots' is no size" in refused.stderr
+
+
+def test_a_candidate_that_rounds_its_input_loses_by_that_too(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "coarse.yaml"
+    form = "{type: dense, format: {type: int, bits: 8, group_size: 64}}"
+    path.write_text(
+        "name: coarse\nsource: made up\nsummary: inputs of 3 bits\nweights:\n"
+        f"- {{terms: [{form}], activation: {{type: int, bits: 3, symmetric: true}}}}\n"
+    )
+    found = search(request(model, candidates=("int8", str(path)), max_bits=32, directory=tmp_path))
+    assert uniform(found, str(path)).loss > 10 * uniform(found, "int8").loss
+    assert all(rule.activation is None for rule in found.recipe.weights)

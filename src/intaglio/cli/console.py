@@ -75,6 +75,11 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of or None)
 
 
+def line(what: str, done: int, of: int) -> None:
+    """The same where there is no terminal, as a line."""
+    note(f"[{done}/{of}] {what}")
+
+
 def size(count: float) -> str:
     """Bytes for people: 94.3 MB."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -67,10 +67,10 @@ def command(
 ) -> None:
     openmp.wait_passively()  # before torch is imported
     from intaglio.cli import console
+    from intaglio.evaluation.measure import silent
     from intaglio.recipe import Calibration, dump_recipe
     from intaglio.search import Request, search
     from intaglio.search.page import page
-    from intaglio.search.run import silent
     from intaglio.search.table import table
 
     request = Request(
@@ -88,7 +88,8 @@ def command(
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
     options.check_parent("--output", output)
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+    plain = silent if quiet else console.line
+    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(plain) as progress:
         found = search(request, progress)
     written = output or request.kept / "recipe.yaml"
     written.write_text(dump_recipe(found.recipe), encoding="utf-8")

@@ -46,11 +46,13 @@ def rounds_to_nearest(recipe: Recipe) -> bool:
 
 
 def frontier(points: Sequence[tuple[float, float]], *, higher: bool) -> list[int]:
-    """Indices of the points that none beats at less x, from left to right; better is `higher` y, or lower."""
+    """Indices of the points that none beats at no more x, left to right; `higher` y is better, or less."""
     sign = -1.0 if higher else 1.0
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], sign * points[i][1]))
-    kept: list[int] = []
-    for i in order:
-        if not kept or sign * points[i][1] < sign * points[kept[-1]][1]:
-            kept.append(i)
-    return kept
+
+    def beaten(i: int) -> bool:
+        x, y = points[i]
+        nearer = any(sign * other < sign * y and at <= x * (1 + EQUAL) for at, other in points)
+        return nearer or any(other == y and at < x for at, other in points)
+
+    kept = [i for i in range(len(points)) if not beaten(i) and points[i] not in points[:i]]
+    return sorted(kept, key=lambda i: points[i][0])

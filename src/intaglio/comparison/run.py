@@ -38,9 +38,13 @@ def compare(request: Request, progress: Progress = silent, say: Say = lambda lin
     checkpoint = open_checkpoint(request.model)
     sample = sample_text(checkpoint, request.text, request.windows, request.seq_len)
     run = Run(request, checkpoint, Setting(sample, count_threads(request.threads), progress), say)
-    rows = [run.coded(given, recipe) for given, recipe in recipes.items()]
-    original = run.original()
-    rows = [run.measured(row, recipe) for row, recipe in zip(rows, recipes.values(), strict=True)]
+    try:
+        rows = [run.coded(given, recipe) for given, recipe in recipes.items()]
+        original = run.original()
+        rows = [run.measured(row, recipe) for row, recipe in zip(rows, recipes.values(), strict=True)]
+    except (KeyboardInterrupt, InterruptedRunError):
+        kept = f"what is done is kept in {request.kept}: the same command goes on"
+        raise InterruptedRunError(f"interrupted; {kept}") from None
     return _judged(run, original, rows, list(recipes.values()))
 
 

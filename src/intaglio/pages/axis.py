@@ -53,8 +53,8 @@ def around(values: Sequence[float], begin: float, end: float, *, log: bool = Fal
 
 
 def _even(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, some five to ten of them."""
-    rough = (high - low) / 5
+    """Multiples of 1, 2 or 5 times a power of ten, from three to nine of them."""
+    rough = (high - low) / 8
     power = 10.0 ** math.floor(math.log10(rough))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= rough)
+    step = min(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

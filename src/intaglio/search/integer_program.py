@@ -18,6 +18,7 @@ import numpy as np
 
 from intaglio.errors import IntaglioError
 from intaglio.lazy import lazy
+from intaglio.search.silence import silence
 from intaglio.types import Array
 
 if TYPE_CHECKING:
@@ -80,13 +81,14 @@ def _solve(objective: Array, rows: Sequence[_Row]) -> Array | None:
     one_each = sparse.kron(sparse.eye(groups), np.ones((1, candidates)), format="csr")
     constraints = [optimize.LinearConstraint(one_each, 1, 1)]
     constraints += [optimize.LinearConstraint(row.cost.reshape(1, -1), -np.inf, row.most) for row in rows]
-    found = optimize.milp(
-        WORTH * _beyond(objective)[0].ravel(),
-        constraints=constraints,
-        integrality=np.ones(objective.size),
-        bounds=optimize.Bounds(0, 1),
-        options={"mip_rel_gap": 0.0},
-    )
+    with silence():
+        found = optimize.milp(
+            WORTH * _beyond(objective)[0].ravel(),
+            constraints=constraints,
+            integrality=np.ones(objective.size),
+            bounds=optimize.Bounds(0, 1),
+            options={"mip_rel_gap": 0.0},
+        )
     if found.x is None:
         return None
     chosen: Array = found.x.reshape(groups, candidates).argmax(1)

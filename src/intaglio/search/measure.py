@@ -19,6 +19,7 @@ import numpy as np
 from intaglio.compression import blocks
 from intaglio.compression.workers import solve
 from intaglio.engine import score
+from intaglio.evaluation.measure import Progress
 from intaglio.lazy import lazy
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -39,7 +40,6 @@ else:
     torch = lazy("torch", extra="compress")
 
 BATCH = 4096  # tokens that go through a block together, about
-Progress = Callable[[str, int, int], None]  # what, done, of
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -12,21 +12,18 @@ from intaglio.compression.key import key
 from intaglio.compression.report import versions
 from intaglio.compression.run import working
 from intaglio.engine.executor import count_threads
+from intaglio.evaluation.measure import Progress, silent
 from intaglio.models import open_checkpoint, roles, scheme
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Recipe
 from intaglio.search import rules
 from intaglio.search.candidates import Candidate, named
-from intaglio.search.measure import Layer, Measurement, Progress
+from intaglio.search.measure import Layer, Measurement
 from intaglio.search.problem import Problem
 from intaglio.search.request import Request
 from intaglio.search.result import Found
 from intaglio.search.seconds import rest
 from intaglio.types import Array
-
-
-def silent(what: str, done: int, of: int) -> None:
-    """No progress shown."""
 
 
 def search(request: Request, progress: Progress = silent) -> Found:
