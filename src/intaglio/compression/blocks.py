@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from intaglio.attention import Codec
 from intaglio.formats import Floating
@@ -51,7 +53,7 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
-    if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
+    if rule.order or not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
         return True
     return not all(isinstance(term, Dense) for term in rule.terms)
 
@@ -94,9 +96,12 @@ def norms(layer: int, w: Weights) -> dict[str, Array]:
 
 
 def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
-    """One matrix by its rule."""
-    return rule.solver.solve(
-        w[f"{key}.weight"],
+    """One matrix by its rule; with an order, its columns so."""
+    weight, order = w[f"{key}.weight"], _order(rule, metric)
+    if order is not None:
+        weight, metric = weight[:, order], metric.ordered(order)
+    coded = rule.solver.solve(
+        weight,
         rule.terms,
         metric,
         clip=rule.clip,
@@ -104,6 +109,14 @@ def solve(rule: Rule, w: Weights, key: str, metric: Metric, name: str) -> Coded:
         bias=w.get(f"{key}.bias"),
         name=name,
     )
+    return coded if order is None else replace(coded, order=to_numpy(order).astype(np.uint16))
+
+
+def _order(rule: Rule, metric: Metric) -> Tensor | None:
+    """The inputs by rising power, if the rule wants them so and their power is known."""
+    if rule.order is None or metric.h is None:
+        return None
+    return metric.diagonal(len(metric.h)).argsort(stable=True)
 
 
 def untouched(coding: Coding, source: Coded) -> Rule:
@@ -121,6 +134,6 @@ def advanced(
     if coding.quantized:
         inside = {name.removeprefix(f"model.layers.{layer}."): one for name, one in block.linears.items()}
         w = {**w, **{f"{name}.weight": decode(one) for name, one in inside.items()}}
-        formats = {role: inside[name].activation for role, name in roles.LINEARS.items()}
-        tap = rounding(by_point(formats), coding.cache)
+        readings = {role: inside[name].reading for role, name in roles.LINEARS.items()}
+        tap = rounding(by_point(readings), coding.cache)
     return (transformer.block(coding.spec, layer, w, batch, tap=tap) for batch in batches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import Floating, Integer, Layout, TwoLevel
+from intaglio.formats import Activation, Floating, Integer, Layout, Mixed, TwoLevel
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -14,7 +14,7 @@ KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
 def label(layout: Layout) -> str:
-    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `csr`."""
+    """`int4 g64`, `int4 g64 two-level`, `int4 g64 + 1 int8` (the groups kept), `bfloat16`, `csr`."""
     match layout:
         case Floating():
             return layout.dtype
@@ -23,6 +23,9 @@ def label(layout: Layout) -> str:
         case Integer():
             group = f"g{layout.group_size}" if layout.group_size else "channel"
             return f"int{layout.bits} {group}{' symmetric' if layout.symmetric else ''}"
+        case Mixed():
+            kept = f" + {layout.kept} int{layout.kept_bits}" if layout.kept else ""
+            return f"int{layout.bits} g{layout.group_size}{kept}"
         case _:
             return str(layout.__struct_config__.tag)
 
@@ -40,7 +43,14 @@ def of_term(term: Term, shape: tuple[int, int]) -> str:
 def of(coded: Coded) -> str:
     """Weights x activations of one matrix: `int4 g64 x float`."""
     weights = " + ".join(of_term(term, coded.shape) for term in coded.terms)
-    return f"{weights} x {'float' if coded.activation is None else f'int{coded.activation.bits}'}"
+    return f"{weights} x {of_input(coded.activation)}"
+
+
+def of_input(activation: Activation | None) -> str:
+    """`float`, `int8`, `int4 g64 + 1 int8`."""
+    if activation is None:
+        return "float"
+    return label(activation) if activation.group_size else f"int{activation.bits}"
 
 
 def summary(checkpoint: Checkpoint, kv_bits: int) -> str:

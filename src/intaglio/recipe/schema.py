@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from intaglio.attention import Codec
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.models import texts
 from intaglio.solvers import Clip, Greedy, Solver
 from intaglio.terms import Term
@@ -23,7 +23,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head), `linear` for the seven of every layer, or
     `re:` and a pattern that must cover a site's whole name. `layers`: "0-3,29"; None means all.
-    No terms: the matrix is left as it is.
+    No terms: the matrix is left as it is. `order`: columns are coded by rising power of their inputs, mean x^2,
+    which are gathered so at run time.
     """
 
     match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (
@@ -33,7 +34,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     terms: tuple[Term, ...] = ()
     solver: Solver = Greedy()
     clip: Clip | None = None
-    activation: Integer | None = None  # what the input is quantized to at run time
+    activation: Activation | None = None  # what the input is quantized to at run time
+    order: Literal["power"] | None = None
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

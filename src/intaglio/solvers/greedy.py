@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
 from intaglio.solvers.sequence import Found, in_sequence
@@ -27,7 +27,7 @@ class Greedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         metric: Metric,
         *,
         clip: Clip | None = None,
-        activation: Integer | None = None,
+        activation: Activation | None = None,
         bias: Tensor | None = None,
         name: str = "matrix",
     ) -> Coded:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Integer
+from intaglio.formats import Activation
 from intaglio.formats.arrays import to_numpy
 from intaglio.terms import Coded, Metric, Term
 from intaglio.types import Array, State
@@ -28,7 +28,7 @@ def in_sequence(
     metric: Metric,
     find: Callable[[Tensor, Term], Found],
     *,
-    activation: Integer | None,
+    activation: Activation | None,
     bias: Tensor | None,
     name: str,
 ) -> Coded:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intaglio.errors import IntaglioError
+from intaglio.formats.arrays import to_torch
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
 from intaglio.terms.factor import Factor
 from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.reading import Reading
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
@@ -26,6 +28,7 @@ __all__ = [
     "LowRank",
     "Metric",
     "Outliers",
+    "Reading",
     "Term",
     "decode",
     "nbits",
@@ -34,9 +37,10 @@ __all__ = [
 
 
 def decode(coded: Coded) -> Tensor:
-    """What a coded matrix means: the sum of its terms, float32 (out, in)."""
+    """What a coded matrix means: the sum of its terms, float32 (out, in), columns in the order of the input."""
     first, *others = (term.decode(coded.term_state(i), coded.shape) for i, term in enumerate(coded.terms))
-    return sum(others, start=first)
+    w = sum(others, start=first)
+    return w if coded.order is None else w[:, to_torch(coded.order).long().argsort()]
 
 
 def nbits(coded: Coded) -> int:
@@ -72,6 +76,7 @@ def validate(coded: Coded, name: str = "matrix") -> None:
         if fault := term.faults(coded.term_state(i), coded.shape):
             raise IntaglioError(f"{name}: term {i}: {fault}")
     _validate_bias(coded, name)
+    _validate_order(coded, name)
 
 
 def _validate_bias(coded: Coded, name: str) -> None:
@@ -82,3 +87,12 @@ def _validate_bias(coded: Coded, name: str) -> None:
         raise IntaglioError(
             f"{name}: bias is {bias.dtype} {bias.shape}, expected {coded.shape[0]} finite float32"
         )
+
+
+def _validate_order(coded: Coded, name: str) -> None:
+    order, cols = coded.order, coded.shape[1]
+    if order is None:
+        return
+    whole = order.dtype == np.uint16 and order.shape == (cols,) and cols <= 1 << 16
+    if not whole or (np.sort(order) != np.arange(cols)).any():
+        raise IntaglioError(f"{name}: order is {order.dtype} {order.shape}, expected each of {cols} inputs once")

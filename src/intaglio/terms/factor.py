@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from intaglio.formats import Floating, Integer, Layout, TwoLevel
+from intaglio.formats import Format, Layout
 from intaglio.formats.arrays import Stored, to_torch
 from intaglio.types import State
 
@@ -35,14 +35,14 @@ class Factor(NamedTuple):
     def faults(self, term: State) -> str | None:
         """What is wrong with the values of arrays whose types and shapes are right, or None."""
         state = self.state(term)
-        if isinstance(self.layout, Integer | TwoLevel | Floating):
+        if isinstance(self.layout, Format):
             return self.layout.faults(state)
         return self.layout.faults(state, self.shape)
 
     def decode(self, term: State) -> Tensor:
         """float32 (out, in)."""
         state = self.state(term)
-        if isinstance(self.layout, Integer | TwoLevel | Floating):
+        if isinstance(self.layout, Format):
             return self.layout.decode(*self.layout.unpack(state, self.shape))
         return to_torch(self.layout.values(state, self.shape))
 
