@@ -8,11 +8,18 @@ namespace intaglio {
 // all tokens.
 enum class Rows : int32_t { kTokens, kWanted, kGathered };
 
-// Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. With
-// `round_bits` the floats are rounded to the integer grid a linear was made for but has no kernel of its own to read.
+// What matrices make of the rows they read: the channels gathered in an order (empty: as they are), then rounded.
+struct Reading {
+  bool rounds;
+  Rounding rounding;
+  std::vector<uint16_t> order;
+};
+
+// Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. Floats are
+// rounded like the int8, for a linear that was made for integers but has no kernel of its own to read them.
 struct Target {
   Slice slice;
-  int32_t round_bits;  // 0: exact
+  const Reading* reading;  // null: the row itself
 };
 
 // target = scale * row(embedding, token)

@@ -96,6 +96,16 @@ void check_indices(const Pieces& p, int i, int64_t end) {
           "an index must be below " + std::to_string(end));
 }
 
+// Codes of 4 bits in whole groups, or in all columns; the others of 8.
+void check_groups(const Pieces& p) {
+  const int64_t rows = p.rows, wide = p.length[1] / rows, few = p.cols - wide;
+  require(p.group > 0 && (p.group % 8 == 0 || p.group >= p.cols),
+          "groups must be of a multiple of 8 columns, got " + std::to_string(p.group));
+  require(few >= 0 && p.length[1] == wide * rows && (wide == 0 || few % p.group == 0), "codes of 8 bits must fill whole groups");
+  require(p.length[0] == div_up(few, 2) * rows, "codes of 4 bits must fill the other columns");
+  require(p.length[2] == group_count(p.cols, p.group) * rows, "a scale is needed for each group of each row");
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -103,6 +113,7 @@ void check_pieces(const Pieces& p) {
       require(p.length[1] == p.length[2], "a column is needed for each value");
       check_offsets(p, 0, p.length[1]);
       return check_indices(p, 1, p.cols);
+    case kGroups: return check_groups(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

@@ -1,18 +1,21 @@
 // The structures: which file knows which kind.
 #pragma once
 #include "csr.h"
+#include "groups.h"
 
 namespace intaglio {
 namespace {
 
 inline size_t lay(const Pieces* from, void* to) {
   switch (from->kind) {
+    case kGroups: return lay_groups(from, to);
     default: return lay_csr(from, to);
   }
 }
 
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
+    case kGroups: return groups_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -10,12 +10,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from intaglio import _native
+from intaglio.errors import IntaglioError
 from intaglio.formats import Format
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.mapped import release
-from intaglio.terms import Coded
+from intaglio.terms import Coded, Reading
 from intaglio.types import Array
 
 
@@ -42,14 +43,15 @@ class Packed:
     """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one.
 
     `first`: the place of its first site among those of the input. `adds`: to what earlier terms gave.
-    `inner`: what is applied before it, of a term of several factors. `round_bits`: the kernel reads floats,
-    but the matrices were made for inputs rounded to so many bits.
+    `inner`: what is applied before it, of a term of several factors. `reading`: what they make of the input.
+    Where that is rounded and the kernel reads floats, these are rounded to the same numbers.
     """
 
     matrix: _native.Matrix
     bias: Array | None
     reads_int8: bool
-    round_bits: int
+    reads_groups: bool
+    reading: Reading
     line: Line
     first: int = 0
     adds: bool = False
@@ -79,6 +81,8 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
     def packed(*names: str) -> list[Packed]:
         return _pack(checkpoint, names, isa, threads)
 
+    if checkpoint.linears[roles.EMBEDDING].order is not None:
+        raise IntaglioError(f"{roles.EMBEDDING}: a table of tokens has no order of inputs")
     matrices: Matrices = {"embedding": packed(roles.EMBEDDING)}
     for key, name in (("embed_proj", roles.EMBED_PROJ), ("head_proj", roles.HEAD_PROJ), ("head", roles.HEAD)):
         if name in checkpoint.linears:
@@ -99,13 +103,14 @@ class _Part(NamedTuple):
     choices: tuple[cpu.Choice, ...]
     labels: tuple[str, ...]
     bias: Array | None
+    reading: Reading
 
     @property
     def stacks_with(self) -> Hashable:
         """Neighbours for which this is the same run as one matrix."""
         if len(self.factors) > 1 or not isinstance(self.factors[0].layout, Format):
             return self.place
-        return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
+        return self.choices[0].kernel, self.factors[0].layout, self.reading
 
 
 def _pack(checkpoint: Checkpoint, names: Sequence[str], isa: str, threads: int) -> list[Packed]:
@@ -130,7 +135,8 @@ def _parts(name: str, place: int, coded: Coded) -> list[_Part]:
         tag = f"{i} {term.__struct_config__.tag}" if len(coded.terms) > 1 or len(factors) > 1 else ""
         labels = tuple(f"{tag}.{factor.name}" if factor.name else tag for factor in factors)
         choices = tuple(map(cpu.choose, operands))
-        parts.append(_Part(name, place, tuple(operands), choices, labels, coded.bias if i == 0 else None))
+        bias = coded.bias if i == 0 else None
+        parts.append(_Part(name, place, tuple(operands), choices, labels, bias, coded.reading))
     return parts
 
 
@@ -151,12 +157,12 @@ def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Pac
     for array in (array for operand in operands for array in operand.state.values()):
         release(array)  # or the model would be resident twice
     declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choices[i].declined))
-    activation = operands[0].activation
-    round_bits = 0 if activation is None or choice.reads_int8 else activation.bits
-    reads = "int8" if choice.reads_int8 else f"float of {round_bits} bits" if round_bits else "float"
+    reading = parts[0].reading if i == 0 else Reading()
+    activation = reading.activation
+    reads = "int8" if choice.reads_int8 else f"float of {activation.bits} bits" if activation else "float"
     sites = tuple(part.name for part in parts)
     line = Line(sites, choice.kernel, reads, isa, matrix.nbytes, declined, parts[0].labels[i])
-    return Packed(matrix, None, choice.reads_int8, round_bits, line)
+    return Packed(matrix, None, choice.reads_int8, choice.reads_groups, reading, line)
 
 
 def _bias(parts: Sequence[_Part]) -> Array | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
-Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Share = Annotated[float, msgspec.Meta(ge=0.05, le=1)]
 
 
 class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="mixed"):
@@ -84,14 +84,14 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
-        split, all_codes = self._split(codes.shape[1]), to_numpy(codes)
+        split, all_codes = self.split(codes.shape[1]), to_numpy(codes)
         parts = {"codes": (all_codes[:, :split], self.bits), "kept": (all_codes[:, split:], self.kept_bits)}
         state = {name: pack(part, bits) for name, (part, bits) in parts.items() if part.shape[1]}
         return state | {"scale": np.ascontiguousarray(to_numpy(tables["scale"])[:: self.rows])}
 
     def unpack(self, state: State, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         """Codes uint8 (out, in) and tables of what is stored; `scale` has a row for each of the matrix."""
-        split = self._split(shape[1])
+        split = self.split(shape[1])
         widths = {"codes": (split, self.bits), "kept": (shape[1] - split, self.kept_bits)}
         parts = [to_torch(unpack(state[name], bits, n)) for name, (n, bits) in widths.items() if n]
         scale = to_torch(state["scale"]).repeat_interleave(self.rows, 0)[: shape[0]]
@@ -100,7 +100,7 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
         """Type and shape of everything stored for a matrix of this shape; codes that no group has are left out."""
         rows, cols = shape
-        split, byte = self._split(cols), np.dtype(np.uint8)
+        split, byte = self.split(cols), np.dtype(np.uint8)
         widths = {"codes": packed_width(split, self.bits), "kept": packed_width(cols - split, self.kept_bits)}
         scales = (-(-rows // self.rows), groups.count(cols, self.group_size))
         stored = {name: Stored(byte, (rows, width)) for name, width in widths.items() if width}
@@ -116,7 +116,7 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
             return "scale has negative or non-finite values"
         return None
 
-    def _split(self, cols: int) -> int:
+    def split(self, cols: int) -> int:
         """The first column that is kept."""
         return min(cols, self.few(cols) * self.group_size)
 

@@ -9,11 +9,12 @@ from typing import TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.formats import Csr, Floating, Format, Integer, Layout, TwoLevel
+from intaglio.formats import Activation, Csr, Floating, Format, Integer, Layout, Mixed, TwoLevel
 from intaglio.types import Array, State
 
 # As in native/kernels.h
 F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP, CSR = range(10)
+GROUPS = 20
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -27,7 +28,7 @@ class Operand:
     shape: tuple[int, int]
     layout: Layout
     state: State
-    activation: Integer | None = None
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ class Choice:
 
     @property
     def reads_int8(self) -> bool:
-        """Whether its input is quantized to int8 per token."""
-        return W8A8 <= self.kind <= W4A8_GROUP
+        """Whether its input is quantized to int8."""
+        return W8A8 <= self.kind <= W4A8_GROUP or self.reads_groups
+
+    @property
+    def reads_groups(self) -> bool:
+        """Whether its input has a scale for each group, not one a token."""
+        return self.kind == GROUPS
 
 
 def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
@@ -60,6 +66,31 @@ def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
     if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
     return form
+
+
+def _groups(m: Operand) -> str | None:
+    form, reads = m.layout, m.activation
+    if not isinstance(form, Mixed | Integer) or not form.group_size:
+        return f"runs integer codes in groups, got {_label(form)}"
+    if isinstance(form, Integer) and not form.symmetric:
+        return "runs symmetric codes, got zero points"
+    if not _bits(form) <= {4, 8}:
+        return f"runs codes of 4 and 8 bits, got {' and '.join(map(str, sorted(_bits(form))))}"
+    if isinstance(form, Integer | Mixed) and form.group_size % 8 and form.group_size < m.shape[1]:
+        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
+    if reads is None or not reads.group_size:
+        return "reads activations with a scale a group, got " + ("float ones" if reads is None else "one a token")
+    if min(reads.group_size, m.shape[1]) != min(form.group_size, m.shape[1]):
+        return f"reads activations in the groups of the weights, {form.group_size}, got {reads.group_size}"
+    return None
+
+
+def _bits(form: Integer | Mixed) -> set[int]:
+    return {form.bits} if isinstance(form, Integer) or not form.kept else {form.bits, form.kept_bits}
+
+
+def _label(form: Layout) -> str:
+    return form.dtype if isinstance(form, Floating) else _name(form)
 
 
 def _two_level(m: Operand) -> str | None:
@@ -154,6 +185,7 @@ CANDIDATES = (
     Candidate("w4a8-two-level", W4A8_TWO, _two_level),
     Candidate("w4a8", W4A8, _row_w4a8),
     Candidate("w8a8", W8A8, _row_w8a8),
+    Candidate("groups", GROUPS, _groups),
     Candidate("w4a8-group", W4A8_GROUP, _group_w4a8),
     Candidate("w4", W4, _weights_only(range(2, 5))),
     Candidate("w8", W8, _weights_only(range(5, 9))),
@@ -187,17 +219,57 @@ def part(m: Operand, choice: Choice) -> Part:
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
+    if choice.kind == GROUPS:
+        return _pack_groups(operands, isa)
     if choice.kind >= CSR:
         (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
         return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 
+def _pack_groups(operands: Sequence[Operand], isa: str) -> _native.Matrix:
+    """Codes of 4 bits, of 8 bits, scales: of each all rows."""
+    each = [_group_arrays(m) for m in operands]
+    arrays = [np.ascontiguousarray(np.concatenate(one)).reshape(-1) for one in zip(*each, strict=True)]
+    first, rows = operands[0], sum(m.shape[0] for m in operands)
+    assert isinstance(first.layout, Integer | Mixed)
+    group = min(first.layout.group_size or first.shape[1], first.shape[1])
+    return _native.structured(GROUPS, rows, first.shape[1], group, arrays, isa)
+
+
+def _group_arrays(m: Operand) -> tuple[Array, Array, Array]:
+    form, none = m.layout, np.empty((m.shape[0], 0), np.uint8)
+    codes = m.state.get("codes", none)
+    if isinstance(form, Mixed):
+        narrow, wide, scale = codes, m.state.get("kept", none), np.repeat(m.state["scale"], form.rows, 0)
+        return (none, np.hstack([codes, wide]), scale) if form.bits == 8 else (narrow, wide, scale[: m.shape[0]])
+    assert isinstance(form, Integer)
+    return (none, codes, m.state["scale"]) if form.bits == 8 else (codes, none, m.state["scale"])
+
+
 def decode(m: Operand) -> Array:
     """float32 (out, in)."""
+    if isinstance(m.layout, Mixed):
+        return _decode_mixed(m.layout, m)
     if not isinstance(m.layout, Format):
         return m.layout.values(m.state, m.shape)
     return _native.decode(_decode_kind(m.layout), m.shape[1], _part(m.layout, m.state, m.shape[1]))
+
+
+def _decode_mixed(form: Mixed, m: Operand) -> Array:
+    """Groups of few bits and those kept, side by side."""
+    scale = np.repeat(m.state["scale"], form.rows, 0)[: m.shape[0]]
+    split, few = form.split(m.shape[1]), form.few(m.shape[1])
+    parts = []
+    for name, bits, cols, at in (
+        ("codes", form.bits, split, slice(few)),
+        ("kept", form.kept_bits, m.shape[1] - split, slice(few, None)),
+    ):
+        if cols:
+            one = Integer(bits, symmetric=True, group_size=form.group_size)
+            state = {"codes": m.state[name], "scale": scale[:, at]}
+            parts.append(_native.decode(_decode_kind(one), cols, _part(one, state, cols)))
+    return np.concatenate(parts, 1)
 
 
 def _decode_kind(form: Format) -> int:
