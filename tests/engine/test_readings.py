@@ -1,4 +1,4 @@
-"""What matrices make of their inputs: channels gathered in an order, and rounded in groups, as the reference does it."""
+"""What matrices make of their inputs: channels gathered in an order, rounded in groups."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_order_keeps_the_function(apart: bool) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("apart", [False, True], ids=["one order", "orders apart"])
 def test_the_executor_is_the_reference(scheme: str, isa: str, apart: bool) -> None:
-    """Alone in its group a value on the edge between two codes moves a token; most are as close as floats are."""
+    """A value on the edge between two codes moves its token; most tokens are as close as floats are."""
     checkpoint = of_order(plain("llama-biased", gain=0.5), *SCHEMES[scheme], apart=apart)
     expected = reference_logits(checkpoint, Half())
     for step in (64, 2):
@@ -78,7 +78,10 @@ def test_the_executor_is_the_reference(scheme: str, isa: str, apart: bool) -> No
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "olmo2", "phi3"])
 def test_every_architecture_in_groups(name: str) -> None:
     checkpoint = of_order(plain(name, gain=0.5), W4, A4)
-    rows = relative(run_logits(checkpoint, ISAS[0], "int4", starts=20), reference_logits(checkpoint, Affine(bits=4), starts=20))
+    rows = relative(
+        run_logits(checkpoint, ISAS[0], "int4", starts=20),
+        reference_logits(checkpoint, Affine(bits=4), starts=20),
+    )
     assert np.median(rows) <= 1e-4
 
 
@@ -136,5 +139,7 @@ def test_a_table_of_tokens_has_no_order() -> None:
 def test_far_orders_are_seen() -> None:
     """The test of equality would notice an order that is left out."""
     checkpoint = of_order(plain("llama-biased", gain=0.5), Floating("float32"), None)
-    without = checkpoint.replace({n: dataclasses.replace(c, order=None) for n, c in checkpoint.linears.items()})
+    without = checkpoint.replace(
+        {n: dataclasses.replace(c, order=None) for n, c in checkpoint.linears.items()}
+    )
     assert far(run_logits(without, ISAS[0]), reference_logits(checkpoint, Half())) > 0.1

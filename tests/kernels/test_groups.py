@@ -1,4 +1,4 @@
-"""Products of groups of codes with activations that have a scale a group, on every instruction set of this machine."""
+"""Products of groups of codes with activations that have a scale a group, on every instruction set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ ROUNDINGS = [
     (400, 8, 0, 8, 1.0),
 ]
 # rows, cols, group
-SHAPES = [(1, 1, 64), (7, 5, 64), (17, 8, 8), (31, 97, 32), (33, 64, 64), (65, 129, 40), (40, 576, 64), (3, 1031, 512)]
+SHAPES = [
+    (1, 1, 64),
+    (7, 5, 64),
+    (17, 8, 8),
+    (31, 97, 32),
+    (33, 64, 64),
+    (65, 129, 40),
+    (40, 576, 64),
+    (3, 1031, 512),
+]
 
 
 def operand(form: Integer | Mixed, rows: int, cols: int, *, seed: int = 0) -> tuple[cpu.Operand, Array]:
@@ -35,7 +44,9 @@ def operand(form: Integer | Mixed, rows: int, cols: int, *, seed: int = 0) -> tu
     tables = form.fit(w)
     codes = form.encode(w, tables)
     activation = Integer(8, symmetric=True, group_size=form.group_size)
-    return cpu.Operand((rows, cols), form, form.pack(codes, tables), activation), form.decode(codes, tables).numpy()
+    return cpu.Operand((rows, cols), form, form.pack(codes, tables), activation), form.decode(
+        codes, tables
+    ).numpy()
 
 
 def packed(m: cpu.Operand, isa: str) -> _native.Matrix:
@@ -63,7 +74,9 @@ def test_quantizing_is_the_definition(isa: str, how: tuple[int, int, int, int, f
     size, bits, kept, kept_bits, clip = how
     of = np.arange(n) // size
     form = Mixed(bits, size, kept, kept_bits, clip)
-    np.testing.assert_allclose(q[:, :n] * scale[:, of], dequantized(x, form), atol=1e-6 * float(np.abs(x).max()))
+    np.testing.assert_allclose(
+        q[:, :n] * scale[:, of], dequantized(x, form), atol=1e-6 * float(np.abs(x).max())
+    )
     assert (q[:, n:] == 0).all()
     assert np.array_equal(sums, np.stack([q[:, :n][:, of == g].sum(1) for g in range(of[-1] + 1)], 1))
 
@@ -135,7 +148,9 @@ def test_a_token_alone_is_the_same_in_company(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("form", [Integer(4, True, 32), Integer(8, True, 32), Mixed(8, 32, kept=2), Mixed(4, 32, rows=2)])
+@pytest.mark.parametrize(
+    "form", [Integer(4, True, 32), Integer(8, True, 32), Mixed(8, 32, kept=2), Mixed(4, 32, rows=2)]
+)
 def test_stacked_matrices(isa: str, form: Integer | Mixed) -> None:
     """Of one input, of any of the formats the kernel runs; shared scales of an odd number of rows too."""
     (a, w), (b, v) = operand(form, 5, 96), operand(form, 17, 96, seed=1)

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from intaglio.formats import Integer
-from intaglio.transforms import ActivationScale, Reorder, Rotate, SmoothAttention, SmoothInput, SmoothOutput, Transform
+from intaglio.transforms import (
+    ActivationScale,
+    Reorder,
+    Rotate,
+    SmoothAttention,
+    SmoothInput,
+    SmoothOutput,
+    Transform,
+)
 from tests.models.tiny import CASES, tokens
 from tests.transforms.small import inside, layer, logits, observation, rewrite, small
 

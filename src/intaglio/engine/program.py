@@ -161,7 +161,7 @@ class Program:
         return self._read(key, write, source if gain is None else None)
 
     def _read(self, key: str, write: Write, same_as: Columns | None = None) -> Inputs:
-        """Where the matrices of `key` find their input: for each way they read it, columns that `write` fills.
+        """Where the matrices of `key` find their input: `write` fills columns for each way they read it.
 
         `same_as`: columns that hold the input already, for those who read its floats as they are.
         """

@@ -53,7 +53,9 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         dtype = torch.float32 if self.group_size is None else torch.float16
         if self.symmetric:
             return {"scale": round_scale(torch.maximum(-lo, hi) / (self.highest // 2), dtype)}
-        scale = round_scale((hi - lo) / self.highest, dtype)  # rounded as stored before anything is encoded with it
+        scale = round_scale(
+            (hi - lo) / self.highest, dtype
+        )  # rounded as stored before anything is encoded with it
         zero = (-lo / scale.float()).round().clamp(0, self.highest)
         return {"scale": scale, "zero": zero.to(torch.uint8)}
 

@@ -28,8 +28,8 @@ Share = Annotated[float, msgspec.Meta(ge=0.05, le=1)]
 class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="mixed"):
     """w = (code - 2^(b-1)) * scale, b = `bits`, but `kept_bits` in the last `kept` groups (Atom, 2310.19102).
 
-    scale = clip * max|w| / (2^(bits-1) - 1) of a group, and of those kept max|w| / (2^(kept_bits-1) - 1), never
-    clipped. `rows`: so many neighbouring rows share the scales. Of activations the same, each token a row.
+    scale = clip * max|w| / (2^(bits-1) - 1) of a group, and of those kept max|w| / (2^(kept_bits-1) - 1),
+    never clipped. `rows`: so many neighbours share their scales. Of activations the same, each token a row.
 
     codes packed | kept packed | scale float16 (out / rows, groups)
     bits/weight = bits + 16 / (group_size * rows) + (kept_bits - bits) * kept * group_size / in
@@ -43,7 +43,7 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     rows: Literal[1, 2] = 1
 
     def fit(self, w: Tensor, *, shrink: Tensor | None = None) -> dict[str, Tensor]:
-        """Tables for w (out, in); `shrink` (out, groups) in (0, 1] narrows further each group that is not kept."""
+        """Tables for w (out, in); `shrink` (out, groups) in (0, 1] narrows groups, the kept ones excepted."""
         return self.fit_groups(w, {}, shrink=shrink)
 
     def fit_groups(
@@ -98,7 +98,7 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         return torch.cat(parts, 1), {"scale": scale}
 
     def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
-        """Type and shape of everything stored for a matrix of this shape; codes that no group has are left out."""
+        """Type and shape of everything stored for a matrix of this shape; no array is empty."""
         rows, cols = shape
         split, byte = self.split(cols), np.dtype(np.uint8)
         widths = {"codes": packed_width(split, self.bits), "kept": packed_width(cols - split, self.kept_bits)}

@@ -18,7 +18,7 @@ else:
 
 
 class Rounding(NamedTuple):
-    """Symmetric codes of `bits` in groups of `size` channels; the last `kept` groups of `kept_bits`, not clipped."""
+    """Symmetric codes of `bits` in groups of `size` channels; the last `kept` of `kept_bits`, not clipped."""
 
     size: int
     bits: int
@@ -47,7 +47,7 @@ def rounded(x: Tensor, activation: Integer | Mixed) -> Tensor:
     r = rounding_of(activation, flat.shape[1])
     groups = -(-flat.shape[1] // r.size)
     parts = torch.nn.functional.pad(flat, (0, groups * r.size - flat.shape[1])).reshape(-1, groups, r.size)
-    few, kept = parts.split([groups - r.kept, r.kept], 1)
+    few, kept = parts[:, : groups - r.kept], parts[:, groups - r.kept :]
     both = torch.cat([_on_grid(few, r.bits, r.clip), _on_grid(kept, r.kept_bits, 1.0)], 1)
     return both.reshape(len(flat), -1)[:, : flat.shape[1]].reshape(x.shape)
 

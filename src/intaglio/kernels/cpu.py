@@ -79,7 +79,9 @@ def _groups(m: Operand) -> str | None:
     if isinstance(form, Integer | Mixed) and form.group_size % 8 and form.group_size < m.shape[1]:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
     if reads is None or not reads.group_size:
-        return "reads activations with a scale a group, got " + ("float ones" if reads is None else "one a token")
+        return "reads activations with a scale a group, got " + (
+            "float ones" if reads is None else "one a token"
+        )
     if min(reads.group_size, m.shape[1]) != min(form.group_size, m.shape[1]):
         return f"reads activations in the groups of the weights, {form.group_size}, got {reads.group_size}"
     return None
@@ -242,7 +244,9 @@ def _group_arrays(m: Operand) -> tuple[Array, Array, Array]:
     codes = m.state.get("codes", none)
     if isinstance(form, Mixed):
         narrow, wide, scale = codes, m.state.get("kept", none), np.repeat(m.state["scale"], form.rows, 0)
-        return (none, np.hstack([codes, wide]), scale) if form.bits == 8 else (narrow, wide, scale[: m.shape[0]])
+        return (
+            (none, np.hstack([codes, wide]), scale) if form.bits == 8 else (narrow, wide, scale[: m.shape[0]])
+        )
     assert isinstance(form, Integer)
     return (none, codes, m.state["scale"]) if form.bits == 8 else (codes, none, m.state["scale"])
 

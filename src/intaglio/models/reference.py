@@ -74,7 +74,7 @@ def layer_readings(checkpoint: Checkpoint, layer: int) -> dict[str, Reading]:
 
 
 def by_point(readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """From what each role makes of its input to what each point becomes; where its readers differ, the roles."""
+    """From what each role makes of its input to what each point becomes; where readers differ, the roles."""
     found: dict[str, Reading] = {}
     for point, readers in roles.INPUTS.items():
         each = {role: readings[role] for role in readers}

@@ -23,8 +23,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head), `linear` for the seven of every layer, or
     `re:` and a pattern that must cover a site's whole name. `layers`: "0-3,29"; None means all.
-    No terms: the matrix is left as it is. `order`: columns are coded by rising power of their inputs, mean x^2,
-    which are gathered so at run time.
+    No terms: the matrix is left as it is. `order`: columns are coded by rising power (mean x^2) of their
+    inputs, which are gathered so at run time.
     """
 
     match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (

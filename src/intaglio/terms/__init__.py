@@ -37,7 +37,7 @@ __all__ = [
 
 
 def decode(coded: Coded) -> Tensor:
-    """What a coded matrix means: the sum of its terms, float32 (out, in), columns in the order of the input."""
+    """What a coded matrix means: the sum of its terms, float32 (out, in), columns as its input has them."""
     first, *others = (term.decode(coded.term_state(i), coded.shape) for i, term in enumerate(coded.terms))
     w = sum(others, start=first)
     return w if coded.order is None else w[:, to_torch(coded.order).long().argsort()]
@@ -95,4 +95,6 @@ def _validate_order(coded: Coded, name: str) -> None:
         return
     whole = order.dtype == np.uint16 and order.shape == (cols,) and cols <= 1 << 16
     if not whole or (np.sort(order) != np.arange(cols)).any():
-        raise IntaglioError(f"{name}: order is {order.dtype} {order.shape}, expected each of {cols} inputs once")
+        raise IntaglioError(
+            f"{name}: order is {order.dtype} {order.shape}, expected each of {cols} inputs once"
+        )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The input's channels gathered in `order` (None: as they are), then rounded to `activation` (None: not)."""
+    """The input's channels gathered in `order`, then rounded to `activation`; None: neither is done."""
 
     activation: Activation | None = None
     order: Array | None = None

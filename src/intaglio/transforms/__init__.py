@@ -16,4 +16,12 @@ from intaglio.transforms.smooth_input import SmoothInput
 
 Transform = Rotate | SmoothAttention | SmoothInput | SmoothOutput | Reorder | ActivationScale
 
-__all__ = ["ActivationScale", "Reorder", "Rotate", "SmoothAttention", "SmoothInput", "SmoothOutput", "Transform"]
+__all__ = [
+    "ActivationScale",
+    "Reorder",
+    "Rotate",
+    "SmoothAttention",
+    "SmoothInput",
+    "SmoothOutput",
+    "Transform",
+]

@@ -1,4 +1,4 @@
-"""SmoothInput: the outliers of the norms' outputs, moved into the weights that read them.   Used by: smoothquant."""
+"""SmoothInput: outliers of what norms put out, moved into the weights.   Used by: smoothquant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ else:
 
 
 class SmoothInput(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="smooth_input"
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="type",
+    tag="smooth_input",
 ):
     """s[c] = max|x[c]|^alpha / max|W[:, c]|^(1 - alpha), W all that reads x; x / s in the norm's gain, W * s.
 
