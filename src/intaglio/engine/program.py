@@ -245,7 +245,7 @@ class Program:
         key = reading, width
         if key not in self._readings:
             activation = reading.activation
-            rounding = None if activation is None else tuple(rounding_of(activation, width))
+            rounding = None if activation is None else rounding_of(activation, width)
             self._readings[key] = self._native.add_reading(rounding, reading.order)
         return self._readings[key]
 

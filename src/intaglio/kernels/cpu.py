@@ -10,6 +10,7 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.formats import Activation, Csr, Floating, Format, Integer, Layout, Mixed, TwoLevel
+from intaglio.kernels import groups
 from intaglio.types import Array, State
 
 # As in native/kernels.h
@@ -66,33 +67,6 @@ def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
     if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
     return form
-
-
-def _groups(m: Operand) -> str | None:
-    form, reads = m.layout, m.activation
-    if not isinstance(form, Mixed | Integer) or not form.group_size:
-        return f"runs integer codes in groups, got {_label(form)}"
-    if isinstance(form, Integer) and not form.symmetric:
-        return "runs symmetric codes, got zero points"
-    if not _bits(form) <= {4, 8}:
-        return f"runs codes of 4 and 8 bits, got {' and '.join(map(str, sorted(_bits(form))))}"
-    if isinstance(form, Integer | Mixed) and form.group_size % 8 and form.group_size < m.shape[1]:
-        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
-    if reads is None or not reads.group_size:
-        return "reads activations with a scale a group, got " + (
-            "float ones" if reads is None else "one a token"
-        )
-    if min(reads.group_size, m.shape[1]) != min(form.group_size, m.shape[1]):
-        return f"reads activations in the groups of the weights, {form.group_size}, got {reads.group_size}"
-    return None
-
-
-def _bits(form: Integer | Mixed) -> set[int]:
-    return {form.bits} if isinstance(form, Integer) or not form.kept else {form.bits, form.kept_bits}
-
-
-def _label(form: Layout) -> str:
-    return form.dtype if isinstance(form, Floating) else _name(form)
 
 
 def _two_level(m: Operand) -> str | None:
@@ -187,7 +161,7 @@ CANDIDATES = (
     Candidate("w4a8-two-level", W4A8_TWO, _two_level),
     Candidate("w4a8", W4A8, _row_w4a8),
     Candidate("w8a8", W8A8, _row_w8a8),
-    Candidate("groups", GROUPS, _groups),
+    Candidate("groups", GROUPS, groups.declines),
     Candidate("w4a8-group", W4A8_GROUP, _group_w4a8),
     Candidate("w4", W4, _weights_only(range(2, 5))),
     Candidate("w8", W8, _weights_only(range(5, 9))),
@@ -222,33 +196,13 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; of a structure, one alone."""
     first = operands[0]
     if choice.kind == GROUPS:
-        return _pack_groups(operands, isa)
+        group, arrays = groups.arrays(operands)
+        rows = sum(m.shape[0] for m in operands)
+        return _native.structured(GROUPS, rows, first.shape[1], group, arrays, isa)
     if choice.kind >= CSR:
         (arrays,) = (list(map(np.ascontiguousarray, m.state.values())) for m in operands)
         return _native.structured(choice.kind, *first.shape, 0, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
-
-
-def _pack_groups(operands: Sequence[Operand], isa: str) -> _native.Matrix:
-    """Codes of 4 bits, of 8 bits, scales: of each all rows."""
-    each = [_group_arrays(m) for m in operands]
-    arrays = [np.ascontiguousarray(np.concatenate(one)).reshape(-1) for one in zip(*each, strict=True)]
-    first, rows = operands[0], sum(m.shape[0] for m in operands)
-    assert isinstance(first.layout, Integer | Mixed)
-    group = min(first.layout.group_size or first.shape[1], first.shape[1])
-    return _native.structured(GROUPS, rows, first.shape[1], group, arrays, isa)
-
-
-def _group_arrays(m: Operand) -> tuple[Array, Array, Array]:
-    form, none = m.layout, np.empty((m.shape[0], 0), np.uint8)
-    codes = m.state.get("codes", none)
-    if isinstance(form, Mixed):
-        narrow, wide, scale = codes, m.state.get("kept", none), np.repeat(m.state["scale"], form.rows, 0)
-        return (
-            (none, np.hstack([codes, wide]), scale) if form.bits == 8 else (narrow, wide, scale[: m.shape[0]])
-        )
-    assert isinstance(form, Integer)
-    return (none, codes, m.state["scale"]) if form.bits == 8 else (codes, none, m.state["scale"])
 
 
 def decode(m: Operand) -> Array:
