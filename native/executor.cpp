@@ -36,20 +36,20 @@ Worker make_worker(int32_t member, const Kernels* kernels, const Limits& l, cons
 }
 
 size_t worker_nbytes(const Worker& w) {
-  return w.row.nbytes() + w.attend.nbytes() + w.out.nbytes() + w.partial.nbytes() + w.total.nbytes() +
+  return w.row.nbytes() + w.gathered.nbytes() + w.attend.nbytes() + w.out.nbytes() + w.partial.nbytes() + w.total.nbytes() +
          w.k_pages.nbytes() + w.v_pages.nbytes() + w.logits.nbytes() + w.candidates.nbytes() + w.said.nbytes() +
          w.maxima.nbytes() + w.sums.nbytes();
 }
 
 }  // namespace
 
-Buffer::Buffer(int32_t rows, int32_t w, bool floats, int32_t group, bool l)
-    : width(w), sum_group(group), local(l), ld(round_up(w, 64)), lds(group ? divide_up(w, group) : 0) {
+Buffer::Buffer(int32_t rows, int32_t w, bool floats, int32_t group, bool l, bool s)
+    : width(w), sum_group(group), scales(s), local(l), ld(round_up(w, 64)), lds(group ? divide_up(w, group) : 0) {
   const auto n = static_cast<size_t>(rows);
   if (floats) f = Block<float>(n * ld);
   if (!group) return;
   q = Block<int8_t>(n * ld);
-  scale = Block<float>(n);
+  scale = Block<float>(scales ? n * lds : n);
   sums = Block<int32_t>(n * lds);
 }
 
@@ -78,14 +78,14 @@ Executor::Executor(const Kernels* kernels, const Limits& limits)
 
 // --- building
 
-int32_t Executor::add_buffer(int32_t width, bool floats, int32_t sum_group, bool local) {
+int32_t Executor::add_buffer(int32_t width, bool floats, int32_t sum_group, bool local, bool scales) {
   check_range("buffer width", width, 1, 1 << 24);
   check_range("sum group", sum_group, 0, width);
   const int32_t rows = local ? std::max(limits_.max_tokens, limits_.threads * kBlockTokens) : limits_.max_tokens;
-  buffers_.push_back(std::make_unique<Buffer>(rows, width, floats, sum_group, local));
+  buffers_.push_back(std::make_unique<Buffer>(rows, width, floats, sum_group, local, scales));
   for (Worker& w : workers_) {
     const auto ld = static_cast<size_t>(buffers_.back()->ld);
-    if (w.row.nbytes() < ld * sizeof(float)) w.row = Block<float>(ld);
+    if (w.row.nbytes() < ld * sizeof(float)) w.row = Block<float>(ld), w.gathered = Block<float>(ld);
   }
   return static_cast<int32_t>(buffers_.size()) - 1;
 }
@@ -99,6 +99,13 @@ int32_t Executor::add_vector(const float* values, int32_t n) {
 int32_t Executor::add_matrix(const Matrix* matrix) {
   matrices_.push_back(matrix);
   return static_cast<int32_t>(matrices_.size()) - 1;
+}
+
+int32_t Executor::add_reading(Reading r) {
+  for (const uint16_t c : r.order) check_range("a channel of an order", c, 0, static_cast<int64_t>(r.order.size()) - 1);
+  check_range("columns of a block", r.of, r.few, kMostBlock);
+  readings_.push_back(std::make_unique<Reading>(std::move(r)));
+  return static_cast<int32_t>(readings_.size()) - 1;
 }
 
 int32_t Executor::add_rope(std::vector<float> inv_freq, double scale) {
@@ -117,10 +124,20 @@ Slice Executor::slice(Columns c) const {
   return {b, c.offset, c.width};
 }
 
-Target Executor::target(Columns columns, int32_t rounding) const {
-  if (rounding > 8) check_range("columns of a block", rounding & 255, rounding >> 8, kMostBlock);
-  else check_range("bits of activations", rounding, 0, 8);
-  return {slice(columns), rounding};
+// The row a target keeps is a whole buffer's if it is read in another form than it was made.
+Target Executor::target(Columns columns, int32_t reading) const {
+  const Slice to = slice(columns);
+  const Reading* how = reading < 0 ? nullptr : readings_.at(static_cast<size_t>(reading)).get();
+  if (!to.buffer || (!how && to.buffer->scales)) refuse("what is read needs a buffer, and groups of it a rounding");
+  if (!how) return {to, how};
+  const int32_t width = to.buffer->width, size = how->rounding.size;
+  if (to.width != width || (!how->order.empty() && how->order.size() != static_cast<size_t>(width))) {
+    refuse("a reading of ", how->order.size(), " channels cannot fill a buffer of ", width);
+  }
+  if (to.buffer->scales && (!how->rounds || size != to.buffer->sum_group)) {
+    refuse("groups of ", size, " channels cannot fill a buffer of groups of ", to.buffer->sum_group);
+  }
+  return {to, how};
 }
 
 const float* Executor::vector(int32_t id) const {
@@ -133,12 +150,12 @@ void Executor::add(Args&&... args) {
   counters_ = std::make_unique<Counter[]>(ops_.size());
 }
 
-void Executor::embed(int32_t matrix, Columns to, int32_t rounding, float scale) {
-  add<Embed>(kernels_, matrices_.at(matrix), target(to, rounding), scale);
+void Executor::embed(int32_t matrix, Columns to, int32_t reading, float scale) {
+  add<Embed>(kernels_, matrices_.at(matrix), target(to, reading), scale);
 }
 
-void Executor::norm(Columns source, Columns to, int32_t rounding, int32_t gain, float eps, Rows rows) {
-  add<Norm>(kernels_, slice(source), target(to, rounding), vector(gain), eps, rows);
+void Executor::norm(Columns source, Columns to, int32_t reading, int32_t gain, float eps, Rows rows) {
+  add<Norm>(kernels_, slice(source), target(to, reading), vector(gain), eps, rows);
 }
 
 void Executor::add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha) {
@@ -150,14 +167,17 @@ void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bi
   const Matrix* m = matrices_.at(matrix);
   const Buffer* x = buffers_.at(source).get();
   const Slice y = slice(target);
+  if (reads_groups(m->kind) && (!x->scales || x->sum_group != m->group)) {
+    refuse("a matrix of groups of ", m->group, " cannot read groups of ", x->scales ? x->sum_group : x->width);
+  }
   if (m->cols != x->width || m->rows != y.width) {
     refuse("a matrix of ", m->rows, "x", m->cols, " cannot read ", x->width, " columns and write ", y.width);
   }
   add<Linear>(kernels_, m, x, y, vector(bias), alpha, accumulate, rows, limits_.threads);
 }
 
-void Executor::gate(Columns gate, Columns up, Columns to, int32_t rounding, int32_t activation) {
-  add<Gate>(kernels_, slice(gate), slice(up), target(to, rounding), activation);
+void Executor::gate(Columns gate, Columns up, Columns to, int32_t reading, int32_t activation) {
+  add<Gate>(kernels_, slice(gate), slice(up), target(to, reading), activation);
 }
 
 void Executor::append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain,

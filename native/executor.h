@@ -20,19 +20,20 @@ class Executor {
 
   // Building the program. Ids count from 0 in the order of the calls; an id of -1 where one is optional means none.
   // A `local` buffer holds what a token's ops leave for one another between two attentions, and nothing else.
-  int32_t add_buffer(int32_t width, bool floats, int32_t sum_group, bool local);
+  int32_t add_buffer(int32_t width, bool floats, int32_t sum_group, bool local, bool scales = false);
   int32_t add_vector(const float* values, int32_t n);
   int32_t add_matrix(const Matrix* matrix);  // stays the caller's, who keeps it alive
+  int32_t add_reading(Reading reading);
   int32_t add_rope(std::vector<float> inv_freq, double scale);
 
   struct Columns {
     int32_t buffer, offset, width;  // buffer -1: the step's logits
   };
-  void embed(int32_t matrix, Columns target, int32_t rounding, float scale);
-  void norm(Columns source, Columns target, int32_t rounding, int32_t gain, float eps, Rows rows);
+  void embed(int32_t matrix, Columns target, int32_t reading, float scale);
+  void norm(Columns source, Columns target, int32_t reading, int32_t gain, float eps, Rows rows);
   void add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha);
   void linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate, Rows rows);
-  void gate(Columns gate, Columns up, Columns target, int32_t rounding, int32_t activation);
+  void gate(Columns gate, Columns up, Columns target, int32_t reading, int32_t activation);
   void append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain, float eps);
   void attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap);
   void softcap(float cap);
@@ -67,7 +68,7 @@ class Executor {
   static constexpr int32_t kNone = -1, kOver = -2;
 
   Slice slice(Columns columns) const;
-  Target target(Columns columns, int32_t rounding) const;
+  Target target(Columns columns, int32_t reading) const;
   const float* vector(int32_t id) const;
   template <class T, class... Args>
   void add(Args&&... args);
@@ -92,6 +93,7 @@ class Executor {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<Block<float>> vectors_;
   std::vector<const Matrix*> matrices_;
+  std::vector<std::unique_ptr<Reading>> readings_;
   std::vector<std::unique_ptr<Rope>> ropes_;
   std::vector<std::unique_ptr<Op>> ops_;
   std::unique_ptr<Counter[]> counters_;

@@ -30,10 +30,12 @@ enum Kind : int32_t {
   kNm8 = 16,      // the same of int8, one scale a row                                     x float
   kBilevel = 17,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
   kTrits = 18,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
+  kGroups = 20,   // codes of 4 bits, then of 8, symmetric in groups                       x int8, a scale a group
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
-constexpr bool is_int8(int32_t kind) { return kind >= kW8A8 && kind <= kW4A8Group; }
+constexpr bool reads_groups(int32_t kind) { return kind >= kGroups; }
+constexpr bool is_int8(int32_t kind) { return (kind >= kW8A8 && kind <= kW4A8Group) || reads_groups(kind); }
 constexpr bool is_structure(int32_t kind) { return kind >= kCsr; }
 
 // One matrix in the neutral layout of the file: row-major, groups along the columns.
@@ -73,16 +75,24 @@ struct Matrix {
 // Activations of `tokens` rows. Either `f` (float kinds) or `q, scale, sums` (int8 kinds) is set.
 // q rows are padded with zeros to a multiple of 64 columns (ldq >= that); the same holds for f (ldf).
 // sums[t, g] is the exact integer sum of q over columns [g*sum_group, (g+1)*sum_group); sum_group divides
-// the matrix's group or equals cols. Codes q lie in -127..127.
+// the matrix's group or equals cols; for kinds that read groups it is the matrix's. Codes q lie in -127..127.
 struct Activations {
   const float* f;
   int64_t ldf;
   const int8_t* q;
   int64_t ldq;
-  const float* scale;   // tokens: x ~ q * scale
+  const float* scale;   // tokens: x ~ q * scale; for kinds that read groups tokens x sum_groups, a group each
   const int32_t* sums;  // tokens x sum_groups
   int64_t lds;
   int32_t sum_group;
+};
+
+// How activations are rounded in groups of `size` channels: to codes of `bits`, the last `kept` groups of `kept_bits`.
+// With m = clip * max|x| of a group (clip 1 where kept) and top = 2^(bits-1) - 1: scale = m / top, q = x * (top / m)
+// rounded to even, within -top - 1 .. top (8 bits: -127 .. 127), in float32. formats/rounding.py is the same in torch.
+struct Rounding {
+  int32_t size, bits, kept, kept_bits;
+  float clip;
 };
 
 // Where a linear's result goes: y[t, n] = alpha * (W x + bias)[n]   or, with accumulate, += .
@@ -140,9 +150,10 @@ struct Kernels {
   void (*row)(const Matrix* w, int32_t r, float* out);  // decode one row (embedding lookup, tests)
 
   // vectors: `n` columns, one token a call. quantize: with m = max|x|, scale = m / 127 and q = x * (127 / m) rounded to
-  // even, in float32; a token with NaN or infinity gets the scale NaN and codes 0, so that what it feeds is NaN; one with
+  // even, in float32; a token (or group) with NaN or infinity gets the scale NaN and codes 0, so that what it feeds is NaN; one with
   // m < 2^-120 counts as zeros.
   void (*quantize)(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* scale, int32_t* sums);
+  void (*quantize_groups)(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps, float* out);  // weight null: ones
   void (*gate)(const float* g, const float* u, int32_t n, int32_t activation, float* out);  // activation: 0 silu 1 gelu_tanh 2 gelu
   void (*rope)(float* head, const float* cos, const float* sin, int32_t dim);  // halves (i, i + dim/2), in place

@@ -22,18 +22,37 @@ TokenBlock token_unit(int32_t unit, int32_t n) {
   return {unit * kTokensAUnit, std::min(n, (unit + 1) * kTokensAUnit), 0, 0, 0};
 }
 
-// Where the floats of a target's row are made: in the buffer, or in the thread's own memory when it keeps int8 only.
+bool gathers(const Target& target) { return target.reading && !target.reading->order.empty(); }
+
+// Where the floats of a target's row are made: in the buffer, or in the thread's own memory when it keeps int8 only, or
+// the channels in another order.
 float* floats(const Target& target, int32_t r, const Worker& worker) {
-  return target.slice.buffer->f ? target.slice.row(r) : worker.row.data();
+  return target.slice.buffer->f && !gathers(target) ? target.slice.row(r) : worker.row.data();
 }
 
-// x on a symmetric grid of `bits`, one scale for all n.
-void round_to_grid(float* x, int32_t n, int32_t bits) {
+// One group on the grid of its codes.
+void round_group(float* x, int32_t n, int32_t bits, float clip) {
   float most = 0;
   for (int32_t i = 0; i < n; ++i) most = std::max(most, std::fabs(x[i]));
   if (most == 0) return;
-  const float scale = most / static_cast<float>((1 << (bits - 1)) - 1);
-  for (int32_t i = 0; i < n; ++i) x[i] = std::nearbyint(x[i] / scale) * scale;
+  const auto top = static_cast<float>((1 << (bits - 1)) - 1);
+  const float low = bits == 8 ? -top : -top - 1, reach = clip * most, scale = reach / top, inverse = top / reach;
+  for (int32_t i = 0; i < n; ++i) x[i] = std::clamp(std::nearbyint(x[i] * inverse), low, top) * scale;
+}
+
+void round_floats(float* x, int32_t n, const Rounding& r) {
+  const int32_t few = divide_up(n, r.size) - r.kept;
+  for (int32_t g = 0, i = 0; i < n; ++g, i += r.size) {
+    round_group(x + i, std::min(r.size, n - i), g < few ? r.bits : r.kept_bits, g < few ? r.clip : 1);
+  }
+}
+
+// x, which floats() gave, in order.
+float* gather(const Target& target, int32_t r, const Worker& worker, float* x) {
+  if (!gathers(target)) return x;
+  float* to = target.slice.buffer->f ? target.slice.row(r) : worker.gathered.data();
+  for (size_t i = 0; i < target.reading->order.size(); ++i) to[i] = x[target.reading->order[i]];
+  return to;
 }
 
 // Of every m columns the n largest stay, of equal ones the first; the rest become zero. A token with NaN stays as it is.
@@ -50,13 +69,19 @@ void keep_largest(float* x, int32_t columns, int32_t n, int32_t m) {
   }
 }
 
-void finish(const Kernels* kernels, const Target& target, int32_t r, float* x) {
+void finish(const Kernels* kernels, const Target& target, int32_t r, const Worker& worker, float* x) {
   const Buffer& b = *target.slice.buffer;
+  x = gather(target, r, worker, x);
   if (b.sum_group) {
-    kernels->quantize(x, b.width, b.sum_group, b.q.data() + r * b.ld, b.scale.data() + r, b.sums.data() + r * b.lds);
+    int8_t* q = b.q.data() + r * b.ld;
+    int32_t* sums = b.sums.data() + r * b.lds;
+    if (b.scales) kernels->quantize_groups(x, b.width, &target.reading->rounding, q, b.scale.data() + r * b.lds, sums);
+    else kernels->quantize(x, b.width, b.sum_group, q, b.scale.data() + r, sums);
   }
-  if (target.rounding > 8) keep_largest(x, target.slice.width, target.rounding >> 8, target.rounding & 255);
-  else if (target.rounding) round_to_grid(x, target.slice.width, target.rounding);
+  if (!b.f || !target.reading) return;
+  const Reading& how = *target.reading;
+  if (how.of) keep_largest(x, b.width, how.few, how.of);
+  if (how.rounds) round_floats(x, b.width, how.rounding);
 }
 
 }  // namespace
@@ -75,7 +100,7 @@ void Embed::walk(const Step& step, const TokenBlock& block, const Worker& worker
     if (scale != 1.0f) {
       for (int32_t i = 0; i < target.slice.width; ++i) x[i] *= scale;
     }
-    finish(kernels, target, row, x);
+    finish(kernels, target, row, worker, x);
   }
 }
 
@@ -95,7 +120,7 @@ void Norm::walk(const Step& step, const TokenBlock& block, const Worker& worker)
     } else {
       std::memcpy(y, x, static_cast<size_t>(source.width) * sizeof(float));
     }
-    finish(kernels, target, to, y);
+    finish(kernels, target, to, worker, y);
   }
 }
 
@@ -146,8 +171,8 @@ void Linear::walk(const Step& step, const TokenBlock& block, const Worker&) cons
 void Linear::multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const {
   const Buffer& b = *source;
   const int64_t from = b.index(block.first, block);
-  const Activations x = {b.f.data() + from * b.ld, b.ld,  b.q.data() + from * b.ld, b.ld, b.scale.data() + from,
-                         b.sums.data() + from * b.lds, b.lds, b.sum_group};
+  const Activations x = {b.f.data() + from * b.ld, b.ld,  b.q.data() + from * b.ld, b.ld,
+                         b.scale.data() + from * (b.scales ? b.lds : 1), b.sums.data() + from * b.lds, b.lds, b.sum_group};
   float* y = target.buffer ? target.row(block.first, block) : step.logits + block.first * step.ldl;
   const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, bias, alpha, accumulate};
   kernels->linear(matrix, &x, 0, block.end - block.first, row0, row1, &out);
@@ -164,7 +189,7 @@ void Gate::walk(const Step&, const TokenBlock& block, const Worker& worker) cons
     const int32_t row = target.slice.buffer->index(t, block);
     float* y = floats(target, row, worker);
     kernels->gate(gate.row(t, block), up.row(t, block), gate.width, activation, y);
-    finish(kernels, target, row, y);
+    finish(kernels, target, row, worker, y);
   }
 }
 

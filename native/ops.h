@@ -10,12 +10,20 @@ constexpr int32_t kMostBlock = 16;  // inputs of which the largest are kept
 // all tokens.
 enum class Rows : int32_t { kTokens, kWanted, kGathered };
 
-// Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. With
-// `rounding` the floats become what a linear was made for but has no kernel of its own to read: an integer grid, or the
-// largest of every few.
+// What matrices make of the rows they read: the channels gathered in an order (empty: as they are), then rounded, or the
+// `few` largest `of` so many kept (of 0: all).
+struct Reading {
+  bool rounds;
+  Rounding rounding;
+  std::vector<uint16_t> order;
+  int32_t few = 0, of = 0;
+};
+
+// Where an op leaves a row that linears will read: as floats, as int8, or both, as the buffer keeps it. Floats are
+// rounded like the int8, for a linear that was made for integers but has no kernel of its own to read them.
 struct Target {
   Slice slice;
-  int32_t rounding;  // 0: exact; up to 8: bits of the grid; n << 8 | m: the n largest of every m
+  const Reading* reading;  // null: the row itself
 };
 
 // target = scale * row(embedding, token)

@@ -138,6 +138,16 @@ void check_trits(const Pieces& p) {
   check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 242, "five digits of base 3");
 }
 
+// Codes of 4 bits in whole groups, or in all columns; the others of 8.
+void check_groups(const Pieces& p) {
+  const int64_t rows = p.rows, wide = p.length[1] / rows, few = p.cols - wide;
+  require(p.group > 0 && (p.group % 8 == 0 || p.group >= p.cols),
+          "groups must be of a multiple of 8 columns, got " + std::to_string(p.group));
+  require(few >= 0 && p.length[1] == wide * rows && (wide == 0 || few % p.group == 0), "codes of 8 bits must fill whole groups");
+  require(p.length[0] == div_up(few, 2) * rows, "codes of 4 bits must fill the other columns");
+  require(p.length[2] == group_count(p.cols, p.group) * rows, "a scale is needed for each group of each row");
+}
+
 void check_pieces(const Pieces& p) {
   require(p.rows > 0 && p.cols > 0, "a matrix needs at least one row and one column");
   switch (p.kind) {
@@ -165,6 +175,7 @@ void check_pieces(const Pieces& p) {
     case kNm8: return check_nm(p);
     case kBilevel: return check_bilevel(p);
     case kTrits: return check_trits(p);
+    case kGroups: return check_groups(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
   }
 }

@@ -65,16 +65,18 @@ struct TokenBlock {
   int32_t first, end, span, span_end, shift;
 };
 
-// Activations of a step, one row a token (or a row of logits): floats, int8 with scale and group sums, or both.
+// Activations of a step, one row a token (or a row of logits): floats, int8 with scale and group sums, or both. With
+// `scales` every group of the int8 has its own scale.
 // Columns from width to ld stay zero.
 struct Buffer {
-  Buffer(int32_t rows, int32_t width, bool floats, int32_t sum_group, bool local);
+  Buffer(int32_t rows, int32_t width, bool floats, int32_t sum_group, bool local, bool scales);
 
   float* row(int32_t r) const { return f.data() + r * ld; }
   int32_t index(int32_t token, const TokenBlock& block) const { return local ? token - block.shift : token; }
   size_t nbytes() const { return f.nbytes() + q.nbytes() + scale.nbytes() + sums.nbytes(); }
 
   int32_t width, sum_group;  // sum_group 0: no int8 form
+  bool scales;
   bool local;                // what a walk writes here it reads itself, and nobody else
   int64_t ld, lds;
   Block<float> f;
@@ -150,6 +152,7 @@ constexpr int32_t kSplitTokens = 16;  // steps of at most so many tokens may be 
 struct Worker {
   int32_t member;         // which thread
   Block<float> row;       // the widest buffer
+  Block<float> gathered;  // its channels in another order
   Block<char> attend;     // attend_scratch
   Block<float> out;       // kQueries x rep x head_dim of one key span
   Block<float> partial;   // kQueries x rep x 2, of one key span

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
@@ -66,6 +67,16 @@ inline double processor_seconds() {
   timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// size, bits, kept, kept_bits, clip
+using Rounded = std::tuple<int32_t, int32_t, int32_t, int32_t, float>;
+
+inline Rounding rounding(const Rounded& r) {
+  const auto& [size, bits, kept, kept_bits, clip] = r;
+  require(size > 0 && bits >= 2 && bits <= 8 && kept >= 0 && kept_bits >= 2 && kept_bits <= 8 && clip > 0.01f && clip <= 1,
+          "a rounding has groups of at least one channel, 2 to 8 bits, and a clip in (0.01, 1]");
+  return {size, bits, kept, kept_bits, clip};
 }
 
 inline int64_t padded(int64_t cols) { return (cols + 63) / 64 * 64; }

@@ -1,6 +1,7 @@
 // The step executor as Python sees it. Columns of a buffer are (buffer, offset, width); buffer -1 is the logits.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -62,19 +63,29 @@ Request request(const Executor& e, const Arrays& arrays) {
           masks.data(),            settings.data(),         seeds.data()};
 }
 
+int32_t add_reading(Executor& e, const std::optional<Rounded>& how, const std::optional<Array1<uint16_t>>& order,
+                    int32_t few, int32_t of) {
+  Reading r{how.has_value(), {}, {}, few, of};
+  if (how) r.rounding = rounding(*how);
+  if (order) r.order.assign(order->data(), order->data() + order->shape(0));
+  return e.add_reading(std::move(r));
+}
+
 void bind_program(nb::class_<Executor>& c) {
   c.def("add_buffer", &Executor::add_buffer, nb::arg("width"), nb::arg("floats"), nb::arg("sum_group"),
-        nb::arg("local"))
+        nb::arg("local"), nb::arg("scales") = false)
+      .def("add_reading", add_reading, nb::arg("rounding").none(), nb::arg("order").none(), nb::arg("few") = 0,
+           nb::arg("of") = 0)
       .def("add_vector",
            [](Executor& e, Array1<float> v) { return e.add_vector(v.data(), length(v.shape(0))); })
       .def("add_matrix", [](Executor& e, const PackedMatrix& m) { return e.add_matrix(&m.m); }, nb::keep_alive<1, 2>())
       .def("add_rope", &Executor::add_rope, nb::arg("inv_freq"), nb::arg("scale"))
-      .def("embed", [](Executor& e, int32_t matrix, Columns target, int32_t rounding, float scale) {
-        e.embed(matrix, columns(target), rounding, scale);
+      .def("embed", [](Executor& e, int32_t matrix, Columns target, int32_t reading, float scale) {
+        e.embed(matrix, columns(target), reading, scale);
       })
-      .def("norm", [](Executor& e, Columns source, Columns target, int32_t rounding, int32_t gain, float eps,
+      .def("norm", [](Executor& e, Columns source, Columns target, int32_t reading, int32_t gain, float eps,
                       int32_t which) {
-        e.norm(columns(source), columns(target), rounding, gain, eps, rows(which));
+        e.norm(columns(source), columns(target), reading, gain, eps, rows(which));
       })
       .def("add_norm", [](Executor& e, Columns source, Columns residual, int32_t gain, float eps, float alpha) {
         e.add_norm(columns(source), columns(residual), gain, eps, alpha);
@@ -83,8 +94,8 @@ void bind_program(nb::class_<Executor>& c) {
                         bool accumulate, int32_t which) {
         e.linear(matrix, source, columns(target), bias, alpha, accumulate, rows(which));
       })
-      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t rounding, int32_t activation) {
-        e.gate(columns(gate), columns(up), columns(target), rounding, activation);
+      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t reading, int32_t activation) {
+        e.gate(columns(gate), columns(up), columns(target), reading, activation);
       })
       .def("append", [](Executor& e, int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain,
                         int32_t k_gain, float eps) {

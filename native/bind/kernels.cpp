@@ -67,7 +67,7 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 const std::vector<int>& piece_widths(int kind) {
   static const std::vector<int> none, csr = {4, 2, 2}, lookup = {1, 2}, bsr4 = {4, 2, 1, 2, 1}, bsr16 = {4, 2, 2};
   static const std::vector<int> even_rows = {2, 2}, block_diagonal = {2}, nm = {1, 2}, nm8 = {1, 1, 4}, bilevel = {1, 1, 2};
-  static const std::vector<int> trits = {1, 2};
+  static const std::vector<int> trits = {1, 2}, groups = {1, 1, 2};
   switch (kind) {
     case kCsr: return csr;
     case kLookup: return lookup;
@@ -79,6 +79,7 @@ const std::vector<int>& piece_widths(int kind) {
     case kNm8: return nm8;
     case kBilevel: return bilevel;
     case kTrits: return trits;
+    case kGroups: return groups;
     default: return none;
   }
 }
@@ -115,22 +116,27 @@ void set_pointers(Inputs& in, int64_t cols, int32_t sum_group) {
           in.sums.data(),                       groups, sum_group};
 }
 
-void prepare(Inputs& in, const PackedMatrix& w, const Floats2& x) {
+void prepare(Inputs& in, const PackedMatrix& w, const Floats2& x, const std::optional<Rounded>& how = {}) {
   const size_t n = x.shape(0), cols = x.shape(1), ld = size_t(padded(int64_t(cols)));
   if (!is_int8(w.m.kind)) {
     in.f.resize(n * ld);
     for (size_t t = 0; t < n; ++t) std::copy_n(x.data() + t * cols, cols, in.f.data() + t * ld);
   } else {
     const size_t groups = (cols + size_t(w.m.group) - 1) / size_t(w.m.group);
-    in.q.resize(n * ld), in.scale.resize(n), in.sums.resize(n * groups);
-    for (size_t t = 0; t < n; ++t)
+    const Rounding r = how ? rounding(*how) : Rounding{w.m.group, 8, 0, 8, 1.0f};
+    const bool each = reads_groups(w.m.kind);  // group has its scale
+    require(!each || r.size == w.m.group, "activations must be rounded in the matrix's groups of " + std::to_string(w.m.group));
+    in.q.resize(n * ld), in.scale.resize(each ? n * groups : n), in.sums.resize(n * groups);
+    for (size_t t = 0; t < n && each; ++t)
+      w.k->quantize_groups(x.data() + t * cols, w.m.cols, &r, &in.q[t * ld], &in.scale[t * groups], &in.sums[t * groups]);
+    for (size_t t = 0; t < n && !each; ++t)
       w.k->quantize(x.data() + t * cols, w.m.cols, w.m.group, &in.q[t * ld], &in.scale[t], &in.sums[t * groups]);
   }
   set_pointers(in, int64_t(cols), is_int8(w.m.kind) ? w.m.group : w.m.cols);
 }
 
 nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::optional<Floats1> bias, float alpha,
-                                     std::optional<Floats2> onto) {
+                                     std::optional<Floats2> onto, std::optional<Rounded> rounding) {
   require(x.shape(1) == size_t(w.m.cols), "x must have " + std::to_string(w.m.cols) + " columns");
   require(!bias || bias->shape(0) == size_t(w.m.rows), "bias must have " + std::to_string(w.m.rows) + " elements");
   check_table(onto, int64_t(x.shape(0)), w.m.rows, "onto");
@@ -140,7 +146,7 @@ nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::opti
   {
     nb::gil_scoped_release release;
     Inputs in;
-    prepare(in, w, x);
+    prepare(in, w, x, rounding);
     const Output out{y.data(), int64_t(rows), bias ? bias->data() : nullptr, alpha, onto ? 1 : 0};
     w.k->linear(&w.m, &in.a, 0, dim32(n), 0, w.m.rows, &out);
   }
@@ -166,7 +172,7 @@ std::vector<double> seconds(const PackedMatrix& w, Floats2 x, int repeats) {
 
 // The exact integers of given codes q, before any float; q is summed over `sum_group` columns (0: the matrix's group).
 nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t> q, int sum_group) {
-  require(is_int8(w.m.kind) && w.m.kind != kW4A8Group, "this kind has no integer accumulator");
+  require(is_int8(w.m.kind) && w.m.kind < kW4A8Group, "this kind has no integer accumulator");
   require(q.shape(1) == size_t(w.m.cols), "q must have " + std::to_string(w.m.cols) + " columns");
   const size_t n = q.shape(0), cols = q.shape(1), ld = size_t(padded(int64_t(cols)));
   if (sum_group == 0) sum_group = w.m.group;
@@ -229,7 +235,7 @@ void bind_matrix(nb::module_& m) {
       .def("__init__", pack_into, nb::arg("kind"), nb::arg("cols"), nb::arg("parts").noconvert(), nb::arg("isa") = "",
            nb::arg("threads") = 1)
       .def("linear", linear, nb::arg("x"), nb::arg("bias") = nb::none(), nb::arg("alpha") = 1.0f,
-           nb::arg("onto") = nb::none(), "y (tokens, rows) = [onto +] alpha * (W x + bias), float32")
+           nb::arg("onto") = nb::none(), nb::arg("rounding") = nb::none(), "y (tokens, rows) = [onto +] alpha * (W x + bias), float32")
       .def("accumulate", accumulate, nb::arg("q"), nb::arg("sum_group") = 0,
            "The exact int32 of W's integers times q (tokens, cols) int8")
       .def("seconds", seconds, nb::arg("x"), nb::arg("repeats"), "Times of `linear` alone, for benchmarks")

@@ -17,6 +17,20 @@ nb::tuple quantize(Floats2 x, int sum_group, const std::string& isa) {
   return nb::make_tuple(numpy(std::move(q), {n, ld}), numpy(std::move(scale), {n}), numpy(std::move(sums), {n, groups}));
 }
 
+nb::tuple quantize_groups(Floats2 x, const Rounded& how, const std::string& isa) {
+  const Rounding r = rounding(how);
+  const Kernels* k = kernels(isa);
+  const size_t n = x.shape(0), cols = x.shape(1), ld = size_t(padded(int64_t(cols)));
+  require(cols > 0, "x must have columns");
+  const size_t groups = (cols + size_t(r.size) - 1) / size_t(r.size);
+  std::vector<int8_t> q(n * ld, 1);  // not zero: the padding is the kernel's to write
+  std::vector<float> scale(n * groups);
+  std::vector<int32_t> sums(n * groups);
+  for (size_t t = 0; t < n; ++t)
+    k->quantize_groups(x.data() + t * cols, dim32(cols), &r, &q[t * ld], &scale[t * groups], &sums[t * groups]);
+  return nb::make_tuple(numpy(std::move(q), {n, ld}), numpy(std::move(scale), {n, groups}), numpy(std::move(sums), {n, groups}));
+}
+
 void require_length(const Floats1& x, size_t n, const char* name) {
   require(x.shape(0) == n, std::string(name) + " must have " + std::to_string(n) + " elements");
 }
@@ -62,6 +76,7 @@ nb::ndarray<nb::numpy, float> softcap(Floats1 x, float cap, const std::string& i
 
 void bind_vectors(nb::module_& m) {
   m.def("quantize", quantize, nb::arg("x"), nb::arg("sum_group"), nb::arg("isa") = "");
+  m.def("quantize_groups", quantize_groups, nb::arg("x"), nb::arg("rounding"), nb::arg("isa") = "");
   m.def("rms_norm", rms_norm, nb::arg("x"), nb::arg("weight"), nb::arg("eps"), nb::arg("isa") = "");
   m.def("gate", gate, nb::arg("g"), nb::arg("u"), nb::arg("activation"), nb::arg("isa") = "");
   m.def("rope", rope, nb::arg("head"), nb::arg("cos"), nb::arg("sin"), nb::arg("isa") = "");

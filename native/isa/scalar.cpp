@@ -3,6 +3,16 @@
 #include <math.h>
 
 #include "page.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int L = 1;  // a tile is one row
+constexpr int32_t kOffset8 = 0;
+
+}  // namespace
+}  // namespace intaglio
+
 #include "structures.h"
 
 namespace intaglio {
@@ -94,7 +104,8 @@ float float_dot(const Matrix* w, int32_t r, const float* x) {
   return sum;
 }
 
-float structure_dot(const Matrix* w, int32_t r, const float* x) {
+float structure_dot(const Matrix* w, int32_t r, const Activations* a, int32_t t) {
+  const float* x = a->f + t * a->ldf;
   switch (w->kind) {
     case kLookup: return lookup_dot(w, r, x);
     case kBsr4:
@@ -105,6 +116,7 @@ float structure_dot(const Matrix* w, int32_t r, const float* x) {
     case kNm8: return nm_dot(w, r, x);
     case kBilevel: return bilevel_dot(w, r, x);
     case kTrits: return trits_dot(w, r, x);
+    case kGroups: return groups_dot(w, r, a, t);
     default: {
       const Csr m = csr_of(w);
       return csr_part(m, m.offset[r], m.offset[r + 1], x);
@@ -113,7 +125,7 @@ float structure_dot(const Matrix* w, int32_t r, const float* x) {
 }
 
 float dot(const Matrix* w, int32_t r, const Activations* x, int32_t t) {
-  if (is_structure(w->kind)) return structure_dot(w, r, x->f + t * x->ldf);
+  if (is_structure(w->kind)) return structure_dot(w, r, x, t);
   if (!is_int8(w->kind)) return float_dot(w, r, x->f + t * x->ldf);
   const int8_t* q = x->q + t * x->ldq;
   if (w->kind == kW4A8Group) return grouped_dot(w, r, q) * x->scale[t];
@@ -156,6 +168,28 @@ void quantize(const float* x, int32_t n, int32_t sum_group, int8_t* q, float* sc
   for (int32_t i = 0; i < n; ++i) {
     q[i] = int8_t(fmaxf(-127, fminf(127, rintf(x[i] * inverse))));
     sums[i / sum_group] += q[i];
+  }
+}
+
+// One group: its codes, and their sum.
+int32_t quantize_group(const float* x, int32_t n, int32_t bits, float clip, int8_t* q, float* scale) {
+  const float top = float((1 << (bits - 1)) - 1), low = bits == 8 ? -top : -top - 1, reach = clip * largest_of(x, n);
+  int32_t sum = 0;
+  *scale = reach / top;
+  for (int32_t i = 0; i < n && reach > 0; ++i) {
+    q[i] = int8_t(fmaxf(low, fminf(top, rintf(x[i] * (top / reach)))));
+    sum += q[i];
+  }
+  return sum;
+}
+
+void quantize_groups(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums) {
+  const int32_t groups = int32_t(div_up(n, r->size));
+  memset(q, 0, size_t(round_up(n, 64)));
+  for (int32_t g = 0, i = 0; g < groups; ++g, i += r->size) {
+    const bool kept = g >= groups - r->kept;
+    sums[g] = quantize_group(x + i, i + r->size < n ? r->size : n - i, kept ? r->kept_bits : r->bits,
+                             kept ? 1 : r->clip, q + i, scale + g);
   }
 }
 
@@ -326,7 +360,7 @@ void read(const void* from, int64_t bytes, int32_t* out) {
 }  // namespace
 
 extern const Kernels kScalar = {
-    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, rms_norm, gate,
+    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, quantize_groups, rms_norm, gate,
     rope,     axpy,      softcap,      page_bytes, page_write, page_read, attend_scratch, attend,
     peak,     read,
 };

@@ -5,6 +5,7 @@
 #include "bsr.h"
 #include "csr.h"
 #include "even.h"
+#include "groups.h"
 #include "lookup.h"
 #include "nm.h"
 #include "trits.h"
@@ -23,6 +24,7 @@ inline size_t lay(const Pieces* from, void* to) {
     case kNm8: return lay_nm(from, to);
     case kBilevel: return lay_bilevel(from, to);
     case kTrits: return lay_trits(from, to);
+    case kGroups: return lay_groups(from, to);
     default: return lay_csr(from, to);
   }
 }
@@ -38,6 +40,7 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kNm8: return nm_row(w, r, out);
     case kBilevel: return bilevel_row(w, r, out);
     case kTrits: return trits_row(w, r, out);
+    case kGroups: return groups_row(w, r, out);
     default: return csr_row(w, r, out);
   }
 }

@@ -265,6 +265,42 @@ void check_structures(const Kernels& k) {
   }
 }
 
+// Both ways of rounding activations, and weights of 4 bits, of 8 bits, and of both.
+void check_groups(const Kernels& k) {
+  for (int trial = 0; trial < 40; ++trial) {
+    const int rows = uniform(1, 40), group = 8 * uniform(1, 20), groups = uniform(1, 4), tokens = uniform(1, 11);
+    const int kept = uniform(0, groups), cols = group * (groups - 1) + uniform(1, group), few = group * (groups - kept);
+    const int narrow = std::min(few, cols);
+    const auto byte = [] { return uint8_t(uniform(0, 255)); };
+    const auto codes = filled<uint8_t>(size_t(rows * ((narrow + 1) / 2)), byte);
+    const auto wide = filled<uint8_t>(size_t(rows * (cols - narrow)), byte);
+    const auto scale = filled<uint16_t>(size_t(rows * groups), [] { return uint16_t(uniform(0x2c00, 0x3c00)); });
+    const Pieces pieces{kGroups, rows, cols, std::min(group, cols), {codes.data(), wide.data(), scale.data()},
+                        {int64_t(codes.size()), int64_t(wide.size()), int64_t(scale.size())}};
+    const Rounding r{pieces.group, trial % 2 ? 4 : 8, trial % 3, 8, trial % 2 ? 0.9f : 1.0f};
+    const size_t ld = size_t((cols + 63) / 64 * 64);
+    const auto x = filled<float>(size_t(tokens * cols), normal);
+    std::vector<float> y[2];
+    std::vector<int8_t> q[2];
+    for (const int i : {0, 1}) {
+      const Kernels& one = i ? k : kScalar;
+      std::vector<float> s(size_t(tokens * groups));
+      std::vector<int32_t> sums(s.size());
+      q[i].assign(size_t(tokens) * ld, 1);
+      for (int t = 0; t < tokens; ++t)
+        one.quantize_groups(&x[size_t(t * cols)], cols, &r, &q[i][size_t(t) * ld], &s[size_t(t * groups)], &sums[size_t(t * groups)]);
+      const Activations a{nullptr, 0, q[i].data(), int64_t(ld), s.data(), sums.data(), groups, pieces.group};
+      y[i].assign(size_t(tokens * rows), 1.0f);
+      const Output out{y[i].data(), rows, nullptr, 0.75f, 1};
+      const PackedMatrix w = lay_matrix(&one, pieces);
+      one.linear(&w.m, &a, 0, tokens, 0, rows, &out);
+    }
+    const std::string name = std::string(k.name) + " groups " + std::to_string(rows) + "x" + std::to_string(cols);
+    check(q[0] == q[1], name + ": codes differ");
+    check(close(y[1], y[0]), name + ": floats differ");
+  }
+}
+
 void check_vectors(const Kernels& k) {
   for (const int n : {1, 7, 64, 65, 100}) {
     const auto x = filled<float>(size_t(n), normal), u = filled<float>(size_t(n), normal);
@@ -326,6 +362,7 @@ void check_all(const Kernels& k) {
   check_bilevel(k);
   check_trits(k);
   check_structures(k);
+  check_groups(k);
   check_vectors(k);
   check_attention(k);
   std::printf("%s checked\n", k.name);

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from intaglio.formats import Bilevel, Floating, Format, Integer, TwoLevel
+from intaglio.formats import Bilevel, Floating, Format, Integer, Mixed, TwoLevel
 
 EXAMPLES: list[Format] = [
     Integer(4, group_size=64),
@@ -28,6 +28,10 @@ EXAMPLES: list[Format] = [
     TwoLevel(2, group_size=5),
     Bilevel(),
     Bilevel(4, group_size=5, scale_bits=8, zero_bits=1, rows=2),
+    Mixed(4, group_size=64),
+    Mixed(4, group_size=16, kept=2, clip=0.85, rows=2),
+    Mixed(3, group_size=5, kept=0),
+    Mixed(8, group_size=32, kept=0),
     Floating("float32"),
     Floating("float16"),
     Floating("bfloat16"),

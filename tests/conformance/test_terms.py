@@ -10,7 +10,7 @@ import torch
 from intaglio import _native, terms
 from intaglio.attention import Half
 from intaglio.errors import IntaglioError
-from intaglio.formats import Bilevel, Floating, Integer
+from intaglio.formats import Bilevel, Floating, Integer, Mixed
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -35,6 +35,8 @@ from tests.engine.small import A8, plain, reference_logits, relative, run_logits
 
 EXAMPLES: list[tuple[Term, ...]] = [
     (Outliers(0.05),),
+    (Dense(Mixed(4, group_size=16, clip=0.85)),),
+    (Dense(Mixed(4, group_size=32, kept=2, rows=2)), Outliers(0.02)),
     (LowRank(5),),
     (LowRank(8, Integer(8, symmetric=True)),),
     (GroupSparse(0.5),),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
-from intaglio.formats import NM, Csr, Floating, Format, Integer, TwoLevel
+from intaglio.formats import NM, Activation, Csr, Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.formats.pack import pack
 from intaglio.kernels import cpu
 from intaglio.types import State
@@ -18,6 +19,10 @@ SHAPE = (6, 80)
 def state(form: Format, shape: tuple[int, int] = SHAPE) -> State:
     """Random arrays as a format stores them."""
     rng = np.random.default_rng(0)
+    if isinstance(form, Mixed):
+        w = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        tables = form.fit(w)
+        return form.pack(form.encode(w, tables), tables)
     if isinstance(form, Floating):
         dtype = ml_dtypes.bfloat16 if form.dtype == "bfloat16" else np.dtype(form.dtype)
         return {"value": rng.standard_normal(shape).astype(dtype)}
@@ -35,7 +40,7 @@ def state(form: Format, shape: tuple[int, int] = SHAPE) -> State:
     return codes | {"scale": scale} | ({} if form.symmetric else {"zero": zero})
 
 
-def operand(form: Format, activation: Integer | None = None) -> cpu.Operand:
+def operand(form: Format, activation: Activation | None = None) -> cpu.Operand:
     return cpu.Operand(SHAPE, form, state(form), activation)
 
 
@@ -54,6 +59,14 @@ def operand(form: Format, activation: Integer | None = None) -> cpu.Operand:
         (Integer(bits=4), INT8, "w4a8"),
         (Integer(bits=2, symmetric=True), INT8, "w4a8"),
         (Integer(bits=4, group_size=16), INT8, "w4a8-group"),
+        (Mixed(group_size=16), Mixed(group_size=16), "groups"),
+        (Integer(bits=8, symmetric=True, group_size=16), Mixed(group_size=16), "groups"),
+        (Integer(bits=4, symmetric=True, group_size=16), Integer(8, True, 16), "groups"),
+        (Mixed(group_size=16), INT8, "decode-then-matmul"),
+        (Mixed(group_size=16, kept_bits=4), Mixed(group_size=16), "decode-then-matmul"),
+        (Mixed(3, group_size=16), Mixed(group_size=16), "decode-then-matmul"),
+        (Mixed(group_size=12), Mixed(group_size=12), "decode-then-matmul"),
+        (Integer(bits=4, group_size=16), Mixed(group_size=16), "w4"),
         (TwoLevel(group_size=16), INT8, "w4a8-two-level"),
         (TwoLevel(group_size=16), None, "decode-then-matmul"),
         (TwoLevel(group_size=12), INT8, "decode-then-matmul"),

@@ -90,7 +90,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean qserve"):
         load_recipe("qserv")
-    with pytest.raises(UsageError, match="there are awq-w3"):
+    with pytest.raises(UsageError, match=r"there are .*awq-w3"):
         load_recipe("something-else")
     with pytest.raises(UsageError, match="no such file"):
         load_recipe(tmp_path / "none.yaml")

@@ -32,7 +32,8 @@ def run(model: Path, output: Path, recipe: str = "qserve", *more: str, **options
 
 
 @pytest.mark.parametrize(
-    "recipe", ["rtn-w8a8", "rtn-w4", "gptq-w3", "awq-w4", "rtn-w4a8kv4-channel", "qserve", "spqr"]
+    "recipe",
+    ["rtn-w8a8", "rtn-w4", "gptq-w3", "awq-w4", "rtn-w4a8kv4-channel", "qserve", "spqr", "atom"],
 )
 def test_a_run_leaves_a_verified_artifact_and_nothing_else(model: Path, tmp_path: Path, recipe: str) -> None:
     report = run(model, tmp_path / "out", recipe)

@@ -15,19 +15,20 @@ from hypothesis import strategies as st
 
 from intaglio import terms
 from intaglio.errors import IntaglioError
-from intaglio.formats import Floating, Integer, TwoLevel
+from intaglio.formats import Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.solvers import Greedy
 from intaglio.terms import Coded, Dense, Metric
 from intaglio.types import Array
 
 
-def coded(fmt: Integer | TwoLevel | Floating) -> Coded:
+def coded(fmt: Format) -> Coded:
     w = torch.randn(6, 21, generator=torch.Generator().manual_seed(0))
     return Greedy().solve(w, (Dense(fmt),), Metric(), bias=torch.ones(6))
 
 
 INT = coded(Integer(3, group_size=8))
 TWO = coded(TwoLevel(4, group_size=8))
+MIXED = dataclasses.replace(coded(Mixed(4, group_size=8)), order=np.arange(21, dtype=np.uint16)[::-1])
 PLAIN = coded(Floating("bfloat16"))
 
 
@@ -43,7 +44,7 @@ def with_value(matrix: Coded, name: str, value: float) -> Coded:
     return altered(matrix, **{name: array})
 
 
-@pytest.mark.parametrize("matrix", [INT, TWO, PLAIN], ids=["int", "two_level", "float"])
+@pytest.mark.parametrize("matrix", [INT, TWO, MIXED, PLAIN], ids=["int", "two_level", "mixed", "float"])
 def test_what_a_solver_made_is_valid_and_counted(matrix: Coded) -> None:
     terms.validate(matrix)
     assert terms.nbits(matrix) == 8 * matrix.nbytes
@@ -57,6 +58,8 @@ REFUSED = {
     "shape": (altered(INT, codes=np.zeros((6, 7), np.uint8)), r"'0\.codes' is uint8 \(6, 7\), .*\(6, 8\)"),
     "rank": (altered(INT, codes=np.zeros(48, np.uint8)), r"expected uint8 \(6, 8\)"),
     "byte order": (altered(INT, scale=np.ones((6, 3), ">f2")), r"'0\.scale' is >f2"),
+    "mixed scale": (with_value(MIXED, "scale", float("nan")), "negative or non-finite"),
+    "nothing kept": (altered(MIXED, kept=None), r"w: array '0\.kept' is missing"),
     "zero": (with_value(INT, "zero", 8), "zero has values above 7"),
     "nan scale": (with_value(INT, "scale", float("nan")), "negative or non-finite"),
     "infinite scale": (with_value(TWO, "scale", float("inf")), "negative or non-finite"),
@@ -69,6 +72,15 @@ REFUSED = {
     "huge": (dataclasses.replace(INT, shape=(1 << 62, 1 << 62)), r"'0\.codes' is"),
     "no terms": (dataclasses.replace(INT, terms=()), "0 terms is empty"),
     "bias shape": (dataclasses.replace(INT, bias=np.zeros(5, np.float32)), "bias is float32"),
+    "order twice": (
+        dataclasses.replace(INT, order=np.zeros(21, np.uint16)),
+        "expected each of 21 inputs once",
+    ),
+    "order shape": (
+        dataclasses.replace(INT, order=np.arange(20, dtype=np.uint16)),
+        r"order is uint16 \(20,\)",
+    ),
+    "order type": (dataclasses.replace(INT, order=np.arange(21)), "order is int64"),
     "bias nan": (dataclasses.replace(INT, bias=np.full(6, np.nan, np.float32)), "expected 6 finite float32"),
 }
 

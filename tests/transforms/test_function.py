@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from intaglio.formats import Integer
-from intaglio.transforms import ActivationScale, Reorder, Rotate, SmoothAttention, SmoothOutput, Transform
+from intaglio.transforms import (
+    ActivationScale,
+    Reorder,
+    Rotate,
+    SmoothAttention,
+    SmoothInput,
+    SmoothOutput,
+    Transform,
+)
 from tests.models.tiny import CASES, tokens
 from tests.transforms.small import inside, layer, logits, observation, rewrite, small
 
@@ -22,6 +30,8 @@ EXAMPLES: dict[str, list[Transform]] = {
     "smooth-output": [SmoothOutput()],
     "smooth-down": [SmoothOutput(alpha=0.5, beta=0.1, roles=("down",))],
     "reorder": [Reorder()],
+    "reorder-power": [Reorder(by="power", roles=("down",))],
+    "smooth-input": [SmoothInput()],
     "scale": [SCALE],
     "all": [Rotate(), Reorder(), SmoothOutput(), SmoothAttention(), SCALE],
 }

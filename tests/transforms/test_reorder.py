@@ -53,3 +53,12 @@ def test_gate_follows_up() -> None:
     for name in ("mlp.gate_proj.weight", "mlp.up_proj.weight"):
         assert torch.equal(after[name], w[name][order])
     assert torch.equal(after["mlp.down_proj.weight"], w["mlp.down_proj.weight"][:, order])
+
+
+def test_power_sorts_what_down_reads_and_nothing_else() -> None:
+    spec, w = with_salience("llama")
+    reorder = Reorder(by="power", roles=("down",))
+    after = reorder.layer(spec, 0, w, observation(spec, 0, w))
+    power = observation(spec, 0, after).hessian("down_in").diagonal()
+    assert (power.diff() >= -1e-6 * power[1:]).all()
+    assert torch.equal(after["self_attn.o_proj.weight"], w["self_attn.o_proj.weight"])

@@ -11,7 +11,15 @@ from intaglio.formats import Integer
 from intaglio.models import open_checkpoint
 from intaglio.models.spec import ModelSpec
 from intaglio.models.transformer import Weights, layer_weights, outer_weights
-from intaglio.transforms import ActivationScale, Reorder, Rotate, SmoothAttention, SmoothOutput, Transform
+from intaglio.transforms import (
+    ActivationScale,
+    Reorder,
+    Rotate,
+    SmoothAttention,
+    SmoothInput,
+    SmoothOutput,
+    Transform,
+)
 from tests.transforms.small import logits, rewrite
 
 pytestmark = [
@@ -24,6 +32,8 @@ EXAMPLES: dict[str, list[Transform]] = {
     "smooth-attention": [SmoothAttention()],
     "smooth-output": [SmoothOutput()],
     "reorder": [Reorder()],
+    "reorder-power": [Reorder(by="power", roles=("down",))],
+    "smooth-input": [SmoothInput()],
     "scale": [SCALE],
     "all": [Rotate(), Reorder(), SmoothOutput(), SmoothAttention(search=2, tokens=24), SCALE],
 }

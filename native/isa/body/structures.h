@@ -4,6 +4,7 @@
 #include "bsr.h"
 #include "csr.h"
 #include "even.h"
+#include "groups.h"
 #include "lookup.h"
 #include "nm.h"
 #include "trits.h"
@@ -22,6 +23,7 @@ inline void structure_rows(const Matrix* w, const Activations* x, int32_t token0
     case kNm:
     case kNm8: return nm_rows(w, x, token0, token1, row0, row1, out);
     case kTrits: return trits_rows(w, x, token0, token1, row0, row1, out);
+    case kGroups: return groups_rows(w, x, token0, token1, row0, row1, out);
     default: return csr_rows(w, x, token0, token1, row0, row1, out);
   }
 }

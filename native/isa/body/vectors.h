@@ -160,5 +160,34 @@ inline void quantize(const float* x, int32_t n, int32_t sum_group, int8_t* q, fl
   }
 }
 
+// One group: its codes, and their sum. Nothing behind it is written.
+inline int32_t quantize_group(const float* x, int32_t n, int32_t bits, float clip, int8_t* q, float* scale) {
+  const uint32_t most = largest_bits(x, n);
+  const int32_t top = (1 << (bits - 1)) - 1, low = bits == 8 ? -top : -top - 1;
+  const float reach = most >= 0x7f800000u ? NAN : most < kSmallestToken ? 0 : clip * bits_float(most);
+  *scale = reach / float(top);
+  if (!(reach > 0)) return 0;
+  const VF inverse = setf(float(top) / reach);
+  const auto codes = [&](VF v) { return maxi(mini(to_int(mulf(v, inverse)), seti(top)), seti(low)); };
+  int32_t i = 0;
+  for (; i + L <= n; i += L) store_i8(q + i, codes(loadf(x + i)));
+  float end[L] = {};
+  int8_t last[L];
+  for (int32_t j = 0; i + j < n; ++j) end[j] = x[i + j];
+  store_i8(last, codes(loadf(end)));
+  memcpy(q + i, last, size_t(n - i));
+  return sum_codes(q, n);
+}
+
+inline void quantize_groups(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums) {
+  const int32_t groups = int32_t(div_up(n, r->size));
+  memset(q, 0, size_t(round_up(n, 64)));
+  for (int32_t g = 0, i = 0; g < groups; ++g, i += r->size) {
+    const bool kept = g >= groups - r->kept;
+    sums[g] = quantize_group(x + i, i + r->size < n ? r->size : n - i, kept ? r->kept_bits : r->bits,
+                             kept ? 1 : r->clip, q + i, scale + g);
+  }
+}
+
 }  // namespace
 }  // namespace intaglio

@@ -80,7 +80,7 @@ class Program {
     qkv_ = floats(queries + 2 * s_.kv_heads * s_.head_dim);
     gate_up_ = floats(2 * s_.inner, true);
     attended_ = floats(queries);
-    to_.embed(to_.add_matrix(&packed_.embedding.m), whole(residual_, s_.hidden), 0, 1.0f);
+    to_.embed(to_.add_matrix(&packed_.embedding.m), whole(residual_, s_.hidden), -1, 1.0f);
     for (int i = 0; i < kLayers; ++i) attention(i), mlp(i);
     head();
   }
@@ -104,12 +104,12 @@ class Program {
     const Columns q = whole(qkv_, queries), k = {qkv_, queries, keys}, v = {qkv_, queries + keys, keys};
     const int in = input(s_.hidden, {&w.q, &w.k, &w.v}), out = input(queries, {&w.o});
     const int gain = vector(packed_.model->layers[size_t(i)].attention_gain);
-    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), 0, gain, kEps, Rows::kTokens);
+    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kTokens);
     linear(w.q, in, q, false), linear(w.k, in, k, false), linear(w.v, in, v, false);
     to_.append(i, rope_, q, k, v, -1, -1, kEps);
     const float scale = 1 / std::sqrt(float(s_.head_dim));
     to_.attend(i, q, whole(attended_, queries), i % 2 ? s_.window : 0, scale, s_.softcap);
-    to_.norm(whole(attended_, queries), whole(out, queries), 0, -1, -1.0f, Rows::kTokens);
+    to_.norm(whole(attended_, queries), whole(out, queries), -1, -1, -1.0f, Rows::kTokens);
     linear(w.o, out, whole(residual_, s_.hidden), true);
   }
 
@@ -117,16 +117,16 @@ class Program {
     const PackedModel::Site& w = packed_.layers[size_t(i)];
     const int in = input(s_.hidden, {&w.gate_up}), out = input(s_.inner, {&w.down});
     const int gain = vector(packed_.model->layers[size_t(i)].mlp_gain);
-    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), 0, gain, kEps, Rows::kTokens);
+    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kTokens);
     linear(w.gate_up, in, whole(gate_up_, 2 * s_.inner), false);
-    to_.gate(whole(gate_up_, s_.inner), {gate_up_, s_.inner, s_.inner}, whole(out, s_.inner), 0, i % 3);
+    to_.gate(whole(gate_up_, s_.inner), {gate_up_, s_.inner, s_.inner}, whole(out, s_.inner), -1, i % 3);
     linear(w.down, out, whole(residual_, s_.hidden), true);
   }
 
   void head() {
     const int in = input(s_.hidden, {&packed_.head}, false);
     const int gain = vector(packed_.model->head_gain);
-    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), 0, gain, kEps, Rows::kGathered);
+    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kGathered);
     linear(packed_.head, in, whole(-1, s_.vocab), false, Rows::kWanted);
     if (s_.softcap > 0) to_.softcap(s_.softcap);
     to_.sample();

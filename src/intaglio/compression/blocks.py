@@ -59,6 +59,8 @@ class Block:
 
 def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
+    if rule.order:
+        return True
     if rule.metric != "activations" or isinstance(rule.solver, Hqq | Alternate):
         return False
     if isinstance(rule.solver, Ptqtp) and not rule.solver.weighted:
@@ -148,6 +150,6 @@ def advanced(
     if coding.quantized:
         inside = {name.removeprefix(f"model.layers.{layer}."): one for name, one in block.linears.items()}
         w = {**w, **{f"{name}.weight": decode(one) for name, one in inside.items()}}
-        formats = {role: inside[name].activation for role, name in roles.LINEARS.items()}
-        tap = rounding(by_point(formats), coding.cache)
+        readings = {role: inside[name].reading for role, name in roles.LINEARS.items()}
+        tap = rounding(by_point(readings), coding.cache)
     return (transformer.block(coding.spec, layer, w, batch, tap=tap) for batch in batches)

@@ -16,6 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.formats.arrays import to_numpy, to_torch
 from intaglio.lazy import lazy
@@ -53,17 +55,30 @@ class Workers(Protocol):
 
 
 def solve(task: Task) -> Coded:
-    """One matrix by its rule."""
-    rule = task.rule
-    return rule.solver.solve(
-        task.w,
+    """One matrix by its rule; with an order, its columns so."""
+    rule, w, metric = task.rule, task.w, task.metric
+    order = _order(rule, metric)
+    if order is not None:
+        w, metric = w[:, order], metric.ordered(order)
+    coded = rule.solver.solve(
+        w,
         rule.terms,
-        task.metric,
+        metric,
         clip=rule.clip,
         activation=rule.activation,
         bias=task.bias,
         name=task.name,
     )
+    if order is None:
+        return coded
+    return dataclasses.replace(coded, order=to_numpy(order).astype(np.uint16))
+
+
+def _order(rule: Rule, metric: Metric) -> Tensor | None:
+    """The inputs by rising power, if the rule wants them so and their power is known."""
+    if rule.order is None or metric.h is None:
+        return None
+    return metric.diagonal(len(metric.h)).argsort(stable=True)
 
 
 class Here:

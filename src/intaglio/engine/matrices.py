@@ -10,12 +10,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from intaglio import _native
+from intaglio.errors import IntaglioError
 from intaglio.formats import Activation, Largest
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.mapped import release
-from intaglio.terms import Coded
+from intaglio.terms import Coded, Reading
 from intaglio.types import Array
 
 
@@ -43,14 +44,15 @@ class Packed:
     """Matrices of one input stacked by rows; `bias` float32 (rows,) where any of them has one.
 
     `first`: the place of its first site among those of the input. `adds`: to what earlier terms gave.
-    `inner`: what is applied before it, of a term of several factors. `rounding`: what becomes of
-    the floats that the kernel reads, since the matrices were made for inputs of few bits (see native/ops.h).
+    `inner`: what is applied before it, of a term of several factors. `reading`: what they make of the input.
+    Where that is rounded and the kernel reads floats, these are rounded to the same numbers.
     """
 
     matrix: _native.Matrix
     bias: Array | None
     reads_int8: bool
-    rounding: int
+    reads_groups: bool
+    reading: Reading
     line: Line
     first: int = 0
     adds: bool = False
@@ -80,6 +82,8 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
     def packed(*names: str) -> list[Packed]:
         return pack(checkpoint.linears, names, isa, threads)
 
+    if checkpoint.linears[roles.EMBEDDING].order is not None:
+        raise IntaglioError(f"{roles.EMBEDDING}: a table of tokens has no order of inputs")
     matrices: Matrices = {"embedding": packed(roles.EMBEDDING)}
     for key, name in (("embed_proj", roles.EMBED_PROJ), ("head_proj", roles.HEAD_PROJ), ("head", roles.HEAD)):
         if name in checkpoint.linears:
@@ -100,13 +104,14 @@ class _Part(NamedTuple):
     choices: tuple[cpu.Choice, ...]
     labels: tuple[str, ...]
     bias: Array | None
+    reading: Reading
 
     @property
     def stacks_with(self) -> Hashable:
         """Neighbours for which this is the same run as one matrix."""
         if len(self.factors) > 1 or not cpu.stacks(self.factors[0], self.choices[0]):
             return self.place
-        return self.choices[0].kernel, self.factors[0].layout, self.factors[0].activation
+        return self.choices[0].kernel, self.factors[0].layout, self.reading
 
 
 def pack(linears: Mapping[str, Coded], names: Sequence[str], isa: str, threads: int) -> list[Packed]:
@@ -131,7 +136,8 @@ def _parts(name: str, place: int, coded: Coded) -> list[_Part]:
         tag = f"{i} {term.__struct_config__.tag}" if len(coded.terms) > 1 or len(factors) > 1 else ""
         labels = tuple(f"{tag}.{factor.name}" if factor.name else tag for factor in factors)
         choices = tuple(map(cpu.choose, operands))
-        parts.append(_Part(name, place, tuple(operands), choices, labels, coded.bias if i == 0 else None))
+        bias = coded.bias if i == 0 else None
+        parts.append(_Part(name, place, tuple(operands), choices, labels, bias, coded.reading))
     return parts
 
 
@@ -152,17 +158,11 @@ def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Pac
     for array in (array for operand in operands for array in operand.state.values()):
         release(array)  # or the model would be resident twice
     declined = tuple(dict.fromkeys(reason for part in parts for reason in part.choices[i].declined))
-    activation = operands[0].activation
-    rounding = 0 if activation is None or choice.reads_int8 else _rounding(activation)
-    reads = "int8" if choice.reads_int8 else _reads(activation)
+    reading = parts[0].reading if i == 0 else Reading()
+    reads = "int8" if choice.reads_int8 else _reads(reading.activation)
     sites = tuple(part.name for part in parts)
     line = Line(sites, choice.kernel, reads, isa, matrix.nbytes, declined, parts[0].labels[i])
-    return Packed(matrix, None, choice.reads_int8, rounding, line)
-
-
-def _rounding(activation: Activation) -> int:
-    """As native/ops.h has it: the bits of a grid, or n << 8 | m."""
-    return activation.n << 8 | activation.m if isinstance(activation, Largest) else activation.bits
+    return Packed(matrix, None, choice.reads_int8, choice.reads_groups, reading, line)
 
 
 def _reads(activation: Activation | None) -> str:

@@ -1,27 +1,31 @@
 """The program: which ops a model runs, over which buffers. Built once; a step runs it as one native call.
 
-Buffers hold one row a token. What linears read is zero-padded and kept as float32, as int8 with scale and
-group sums, or as both: whatever the matrices that read it want, in any layer.
+Buffers hold one row a token. What linears read is zero-padded and kept as float32, as int8 with scales and
+group sums, or as both, whatever the matrices that read it want; once for each way they read it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from intaglio import _native
 from intaglio.engine.matrices import Packed
-from intaglio.errors import IntaglioError
+from intaglio.formats import Largest
+from intaglio.formats.rounding import rounding_of
 from intaglio.models import roles
 from intaglio.models.spec import ModelSpec
+from intaglio.terms import Reading
 from intaglio.types import Array
 
 Columns: TypeAlias = tuple[int, int, int]  # buffer, first column, width
+Inputs: TypeAlias = Mapping[Reading, Columns]  # where matrices find what they read
+Write: TypeAlias = Callable[[Columns, int], None]  # an op that fills these columns for a reading
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1, "gelu": 2}
-ABSENT = -1  # no bias, no gain; as eps: no norm, only the copy
+ABSENT = -1  # no bias, no gain, nothing done to what is read; as eps: no norm, only the copy
 LOGITS = -1  # as buffer: the step's logits
 TOKENS, WANTED, GATHERED = range(
     3
@@ -49,6 +53,8 @@ class Program:
         self._scratch: dict[
             tuple[int, bool, bool], Columns
         ] = {}  # between factors; two in a row never share one
+        self._inputs: dict[Hashable, Columns] = {}  # what linears read, shared by layers that want it alike
+        self._readings: dict[Hashable, int] = {}
         self._ids: dict[int, int] = {}  # of a native matrix, so that a tied head is not added twice
         self._ropes = [native.add_rope(list(rope.inv_freq), rope.scale) for rope in spec.ropes]
         self._add_buffers()
@@ -67,27 +73,21 @@ class Program:
         self._q, self._k, self._v = _side_by_side(self._floats(heads + 2 * shared), heads, shared, shared)
         self._gate, self._up = _side_by_side(self._floats(2 * inner, local=True), inner, inner)
         self._attended = self._floats(heads)
-        bare = None if spec.pre_norm else self._residual
-        self._attention_in = self._input("attention_in", hidden, same_as=bare)
-        self._o_in = self._input("o_in", heads, same_as=self._attended)
-        self._mlp_in = self._input("mlp_in", hidden, same_as=bare)
-        self._down_in = self._input("down_in", inner)
 
     def _embed(self) -> None:
         (embedding,) = self._matrices["embedding"]
         matrix, scale = self._matrix(embedding), self._spec.embed_scale
         if "embed_proj" not in self._matrices:
-            self._native.embed(matrix, self._residual, 0, scale)
+            self._native.embed(matrix, self._residual, ABSENT, scale)
             return
-        rows = self._input("embed_proj", self._spec.hidden_size)
-        self._native.embed(matrix, rows, self._rounding("embed_proj"), 1.0)
+        rows = self._read("embed_proj", lambda to, how: self._native.embed(matrix, to, how, 1.0))
         self._linear("embed_proj", rows, [self._residual], alpha=scale)
 
     def _attention(self, layer: int) -> None:
         spec, settings = self._spec, self._spec.layers[layer]
         gain = self._pre_norm(layer, "pre_attention_norm")
-        self._into(f"{layer}.attention_in", self._residual, self._attention_in, gain)
-        self._linear(f"{layer}.attention_in", self._attention_in, [self._q, self._k, self._v])
+        normed = self._normed(f"{layer}.attention_in", self._residual, gain)
+        self._linear(f"{layer}.attention_in", normed, [self._q, self._k, self._v])
         gains = self._qk_gains(layer)
         rope = self._ropes[settings.rope]
         self._native.append(layer, rope, self._q, self._k, self._v, *gains, spec.norm_eps)
@@ -99,8 +99,8 @@ class Program:
             spec.attention_scale,
             spec.attention_softcap or 0.0,
         )
-        self._into(f"{layer}.o_in", self._attended, self._o_in, None)
-        self._onto_residual(layer, "o_in", self._o_in, "post_attention_norm")
+        attended = self._normed(f"{layer}.o_in", self._attended, None)
+        self._onto_residual(layer, "o_in", attended, "post_attention_norm")
 
     def _qk_gains(self, layer: int) -> tuple[int, int]:
         """Gains of q and k per head; a norm over the whole projection is an op of its own."""
@@ -110,36 +110,39 @@ class Program:
         if self._spec.qk_norm == "head":
             return q, k
         for columns, gain in ((self._q, q), (self._k, k)):
-            self._native.norm(columns, columns, 0, gain, self._spec.norm_eps, TOKENS)
+            self._native.norm(columns, columns, ABSENT, gain, self._spec.norm_eps, TOKENS)
         return ABSENT, ABSENT
 
     def _mlp(self, layer: int) -> None:
-        self._into(f"{layer}.mlp_in", self._residual, self._mlp_in, self._pre_norm(layer, "pre_mlp_norm"))
-        self._linear(f"{layer}.mlp_in", self._mlp_in, [self._gate, self._up])
-        bits, activation = self._rounding(f"{layer}.down_in"), ACTIVATIONS[self._spec.activation]
-        self._native.gate(self._gate, self._up, self._down_in, bits, activation)
-        self._onto_residual(layer, "down_in", self._down_in, "post_mlp_norm")
+        normed = self._normed(f"{layer}.mlp_in", self._residual, self._pre_norm(layer, "pre_mlp_norm"))
+        self._linear(f"{layer}.mlp_in", normed, [self._gate, self._up])
+        activation = ACTIVATIONS[self._spec.activation]
+        gated = self._read(
+            f"{layer}.down_in",
+            lambda to, how: self._native.gate(self._gate, self._up, to, how, activation),
+        )
+        self._onto_residual(layer, "down_in", gated, "post_mlp_norm")
 
     def _head(self) -> None:
         spec = self._spec
-        head_in, bits = self._input("head", spec.hidden_size), self._rounding("head")
         gain = self._gain(roles.FINAL_NORM)
-        if "head_proj" in self._matrices:
-            normed, projected = self._input("head_proj", spec.hidden_size), self._floats(spec.hidden_size)
-            self._native.norm(
-                self._residual, normed, self._rounding("head_proj"), gain, spec.norm_eps, GATHERED
+        first = "head_proj" if "head_proj" in self._matrices else "head"
+        head_in = self._read(
+            first, lambda to, how: self._native.norm(self._residual, to, how, gain, spec.norm_eps, GATHERED)
+        )
+        if first == "head_proj":
+            projected = self._floats(spec.hidden_size)
+            self._linear("head_proj", head_in, [projected], rows=WANTED)
+            head_in = self._read(
+                "head", lambda to, how: self._native.norm(projected, to, how, ABSENT, ABSENT, WANTED)
             )
-            self._linear("head_proj", normed, [projected], rows=WANTED)
-            self._native.norm(projected, head_in, bits, ABSENT, ABSENT, WANTED)
-        else:
-            self._native.norm(self._residual, head_in, bits, gain, spec.norm_eps, GATHERED)
         logits = (LOGITS, 0, spec.vocab_size)
         self._linear("head", head_in, [logits], alpha=spec.logit_scale, rows=WANTED)
         if spec.logit_softcap:
             self._native.softcap(spec.logit_softcap)
         self._native.sample()
 
-    def _onto_residual(self, layer: int, point: str, source: Columns, post_norm: str) -> None:
+    def _onto_residual(self, layer: int, point: str, source: Inputs, post_norm: str) -> None:
         """residual += residual_scale * post_norm?(matrix source)"""
         alpha = self._spec.residual_scale
         if self._delta is None:
@@ -149,16 +152,36 @@ class Program:
         gain = self._gain(roles.site(layer, post_norm))
         self._native.add_norm(self._delta, self._residual, gain, self._spec.norm_eps, alpha)
 
-    def _into(self, key: str, source: Columns, target: Columns, gain: int | None) -> None:
-        """target = norm(source), or a copy without gain; nothing where linears read the source itself."""
-        if target != source:
-            given, eps = (ABSENT, ABSENT) if gain is None else (gain, self._spec.norm_eps)
-            self._native.norm(source, target, self._rounding(key), given, eps, TOKENS)
+    def _normed(self, key: str, source: Columns, gain: int | None) -> Inputs:
+        """What the matrices of `key` read of norm(source), or of `source` itself without gain."""
+        given, eps = (ABSENT, ABSENT) if gain is None else (gain, self._spec.norm_eps)
+
+        def write(target: Columns, reading: int) -> None:
+            self._native.norm(source, target, reading, given, eps, TOKENS)
+
+        return self._read(key, write, source if gain is None else None)
+
+    def _read(self, key: str, write: Write, same_as: Columns | None = None) -> Inputs:
+        """Where the matrices of `key` find their input: `write` fills columns for each way they read it.
+
+        `same_as`: columns that hold the input already, for those who read its floats as they are.
+        """
+        readers: dict[Reading, list[Packed]] = {}
+        for packed in self._matrices[key]:
+            readers.setdefault(packed.reader.reading, []).append(packed.reader)
+        found: dict[Reading, Columns] = {}
+        for i, (reading, each) in enumerate(readers.items()):
+            if same_as is not None and reading == Reading():
+                found[reading] = same_as
+                continue
+            found[reading] = self._input(key.split(".")[-1], i, each)
+            write(found[reading], self._reading(reading, found[reading][2]))
+        return found
 
     def _linear(
         self,
         key: str,
-        source: Columns,
+        source: Inputs,
         targets: Sequence[Columns],
         *,
         alpha: float = 1.0,
@@ -170,13 +193,19 @@ class Program:
             mine = targets[packed.first : packed.first + len(packed.sites)]
             target = (mine[0][0], mine[0][1], sum(width for _, _, width in mine))
             bias = ABSENT if packed.bias is None else self._native.add_vector(packed.bias)
-            read = source if packed.inner is None else self._between(packed.inner, source, rows)
+            read = self._source(packed, source, rows)
             adds = accumulate or packed.adds
             self._native.linear(self._matrix(packed), read[0], target, bias, alpha, adds, rows)
 
-    def _between(self, packed: Packed, source: Columns, rows: int) -> Columns:
+    def _source(self, packed: Packed, source: Inputs, rows: int) -> Columns:
+        """What a matrix reads: the input, or what the factor before it makes of that."""
+        if packed.inner is None:
+            return source[packed.reading]
+        return self._between(packed.inner, source, rows)
+
+    def _between(self, packed: Packed, source: Inputs, rows: int) -> Columns:
         """What a factor that is not a term's last makes of `source`."""
-        read = source if packed.inner is None else self._between(packed.inner, source, rows)
+        read = self._source(packed, source, rows)
         width = packed.matrix.rows
         key = width, packed.inner is None, rows == TOKENS
         if key not in self._scratch:
@@ -191,13 +220,6 @@ class Program:
             self._ids[key] = self._native.add_matrix(packed.matrix)
         return self._ids[key]
 
-    def _rounding(self, key: str) -> int:
-        """What becomes of the floats that the matrices of `key` read, as native/ops.h has it; 0: nothing."""
-        found = {packed.reader.rounding for packed in self._matrices[key] if not packed.reader.reads_int8}
-        if len(found) > 1 and max(found) > 8:
-            raise IntaglioError(f"{key}: matrices of one input must all read it thinned to the same n of m")
-        return max(found, default=0)
-
     def _pre_norm(self, layer: int, name: str) -> int | None:
         return self._gain(roles.site(layer, name)) if self._spec.pre_norm else None
 
@@ -207,16 +229,35 @@ class Program:
     def _floats(self, width: int, *, local: bool = False) -> Columns:
         return self._native.add_buffer(width, True, 0, local), 0, width
 
-    def _input(self, point: str, width: int, same_as: Columns | None = None) -> Columns:
-        """What the matrices of `point` read; `same_as`, if its floats are all they want."""
-        groups_ = (group for key, group in self._matrices.items() if key.split(".")[-1] == point)
-        readers = [packed.reader for group in groups_ for packed in group]
-        groups = [p.matrix.group for p in readers if p.reads_int8]
-        if same_as is not None and not groups and not any(p.rounding for p in readers):
-            return same_as
-        floats = len(groups) < len(readers)
-        local = point not in ("head", "head_proj")  # these hold the wanted rows
-        return self._native.add_buffer(width, floats, math.gcd(*groups), local), 0, width
+    def _input(self, point: str, place: int, readers: Sequence[Packed]) -> Columns:
+        """A buffer for the `place`th way of reading at `point`, in the form that these matrices want."""
+        integer = [packed for packed in readers if packed.reads_int8]
+        floats, grain = len(integer) < len(readers), math.gcd(*(packed.matrix.group for packed in integer))
+        scales, width = any(packed.reads_groups for packed in integer), readers[0].matrix.cols
+        key = (point, place, floats, grain, scales)
+        if key not in self._inputs:
+            local = point not in ("head", "head_proj")  # these hold the wanted rows
+            self._inputs[key] = self._native.add_buffer(width, floats, grain, local, scales), 0, width
+        return self._inputs[key]
+
+    def _reading(self, reading: Reading, width: int) -> int:
+        if reading == Reading():
+            return ABSENT
+        key = reading, width
+        if key not in self._readings:
+            self._readings[key] = self._native.add_reading(*_native_reading(reading, width))
+        return self._readings[key]
+
+
+def _native_reading(reading: Reading, width: int) -> tuple[object, Array | None, int, int]:
+    """How groups are rounded, the order, and how many are kept of how many, as native/ops.h has it."""
+    match reading.activation:
+        case None:
+            return None, reading.order, 0, 0
+        case Largest(n=n, m=m):
+            return None, reading.order, n, m
+        case grid:
+            return rounding_of(grid, width), reading.order, 0, 0
 
 
 def _side_by_side(buffer: Columns, *widths: int) -> list[Columns]:

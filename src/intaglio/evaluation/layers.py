@@ -27,7 +27,7 @@ from intaglio.evaluation.result import LayerResult
 from intaglio.lazy import lazy
 from intaglio.models import artifact, roles
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.models.reference import Codec, layer_activations, rounding
+from intaglio.models.reference import Codec, layer_readings, rounding
 from intaglio.models.transformer import Weights, block, embed, head, layer_weights, outer_weights
 from intaglio.types import Array
 
@@ -89,7 +89,7 @@ def _compressed(
     candidate: Checkpoint, layer: int, x: Tensor, turn: Tensor | None, kv: Codec | None
 ) -> Tensor:
     """The candidate's layer applied to the original's hidden states."""
-    tap = rounding(layer_activations(candidate, layer), kv)
+    tap = rounding(layer_readings(candidate, layer), kv)
     weights = layer_weights(candidate, layer)
     if turn is None:
         return block(candidate.spec, layer, weights, x, tap=tap)

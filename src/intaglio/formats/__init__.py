@@ -13,16 +13,17 @@ from intaglio.formats.floating import Floating
 from intaglio.formats.integer import Integer
 from intaglio.formats.largest import Largest
 from intaglio.formats.lookup import Lookup
+from intaglio.formats.mixed import Mixed
 from intaglio.formats.nm import NM
 from intaglio.formats.sparse_rows import SparseRows
 from intaglio.formats.trits import Trits
 from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
-Format = Integer | TwoLevel | Floating | Bilevel
+Format = Integer | TwoLevel | Floating | Bilevel | Mixed
 Structure = Csr | SparseRows | BlockDiagonal | Bsr | NM | Lookup | Trits
 Layout = Format | Structure
-Activation = Integer | Largest  # what the input of a linear becomes at run time
+Activation = Integer | Mixed | Largest  # what the input of a linear becomes at run time
 
 __all__ = [
     "NM",
@@ -37,6 +38,7 @@ __all__ = [
     "Largest",
     "Layout",
     "Lookup",
+    "Mixed",
     "SparseRows",
     "Structure",
     "Trits",

@@ -56,9 +56,10 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     ) -> dict[str, Tensor]:
         """Those tables that belong to single groups: all of them."""
         lo, hi = groups.extent(w, self.group_size, shrink)
+        dtype = torch.float32 if self.group_size is None else torch.float16
         if self.symmetric:
-            return {"scale": self._stored(torch.maximum(-lo, hi) / (self.highest // 2))}
-        scale = self._stored((hi - lo) / self.highest)  # rounded as stored before anything is encoded with it
+            return {"scale": round_scale(torch.maximum(-lo, hi) / (self.highest // 2), dtype)}
+        scale = round_scale((hi - lo) / self.highest, dtype)  # as stored, before anything is encoded with it
         return {"scale": scale, "zero": self.stored_zero(-lo / scale.float())}
 
     def stored_zero(self, zero: Tensor) -> Tensor:
@@ -117,13 +118,13 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
             return None if np.isfinite(state["zero"]).all() else "zero has non-finite values"
         return f"zero has values above {self.highest}" if int(state["zero"].max()) > self.highest else None
 
-    def _stored(self, scale: Tensor) -> Tensor:
-        """Rounded to the stored type: never 0 (the codes divide by it) and never infinite."""
-        dtype = torch.float32 if self.group_size is None else torch.float16
-        info = torch.finfo(dtype)
-        if scale.numel() and float(scale.max()) > info.max:
-            raise IntaglioError(
-                f"a scale of {float(scale.max()):.3g} does not fit float16 (largest: {info.max:.0f}): "
-                "group_size null has a float32 scale per row, or the weights are broken"
-            )
-        return scale.clamp(min=2.0**-24 if dtype == torch.float16 else info.tiny).to(dtype)
+
+def round_scale(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rounded to the stored type: never 0 (the codes divide by it) and never infinite."""
+    info = torch.finfo(dtype)
+    if scale.numel() and float(scale.max()) > info.max:
+        raise IntaglioError(
+            f"a scale of {float(scale.max()):.3g} does not fit float16 (largest: {info.max:.0f}): "
+            "group_size null has a float32 scale per row, or the weights are broken"
+        )
+    return scale.clamp(min=2.0**-24 if dtype == torch.float16 else info.tiny).to(dtype)

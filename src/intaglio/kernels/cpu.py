@@ -21,17 +21,19 @@ from intaglio.formats import (
     Integer,
     Layout,
     Lookup,
+    Mixed,
     SparseRows,
     Structure,
     Trits,
     TwoLevel,
 )
-from intaglio.kernels import pieces
+from intaglio.kernels import groups, pieces
 from intaglio.types import Array, State
 
 # As in native/kernels.h
 F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
 CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8, BILEVEL, TRITS = range(9, 19)
+GROUPS = 20
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -58,8 +60,13 @@ class Choice:
 
     @property
     def reads_int8(self) -> bool:
-        """Whether its input is quantized to int8 per token."""
-        return W8A8 <= self.kind <= W4A8_GROUP
+        """Whether its input is quantized to int8."""
+        return W8A8 <= self.kind <= W4A8_GROUP or self.reads_groups
+
+    @property
+    def reads_groups(self) -> bool:
+        """Whether its input has a scale for each group, not one a token."""
+        return self.kind == GROUPS
 
 
 def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
@@ -221,6 +228,7 @@ CANDIDATES = (
     Candidate("w4a8-two-level", W4A8_TWO, _two_level),
     Candidate("w4a8", W4A8, _row_w4a8),
     Candidate("w8a8", W8A8, _row_w8a8),
+    Candidate("groups", GROUPS, groups.declines),
     Candidate("w4a8-group", W4A8_GROUP, _group_w4a8),
     Candidate("w4", W4, _weights_only(range(2, 5))),
     Candidate("w8", W8, _weights_only(range(5, 9))),
@@ -271,6 +279,10 @@ def stacks(m: Operand, choice: Choice) -> bool:
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
+    if choice.kind == GROUPS:
+        group, arrays = groups.arrays(operands)
+        rows = sum(m.shape[0] for m in operands)
+        return _native.structured(GROUPS, rows, first.shape[1], group, arrays, isa)
     if choice.kind >= CSR:
         each = [pieces.pieces(m.layout, m.state, m.shape) for m in operands]
         arrays = each[0].arrays
@@ -283,9 +295,27 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
 
 def decode(m: Operand) -> Array:
     """float32 (out, in)."""
+    if isinstance(m.layout, Mixed):
+        return _decode_mixed(m.layout, m)
     if isinstance(m.layout, Bilevel | Structure):
         return m.layout.values(m.state, m.shape)
     return _native.decode(_decode_kind(m.layout), m.shape[1], _part(m.layout, m.state, m.shape[1]))
+
+
+def _decode_mixed(form: Mixed, m: Operand) -> Array:
+    """Groups of few bits and those kept, side by side."""
+    scale = np.repeat(m.state["scale"], form.rows, 0)[: m.shape[0]]
+    split, few = form.split(m.shape[1]), form.few(m.shape[1])
+    parts = []
+    for name, bits, cols, at in (
+        ("codes", form.bits, split, slice(few)),
+        ("kept", form.kept_bits, m.shape[1] - split, slice(few, None)),
+    ):
+        if cols:
+            one = Integer(bits, symmetric=True, group_size=form.group_size)
+            state = {"codes": m.state[name], "scale": scale[:, at]}
+            parts.append(_native.decode(_decode_kind(one), cols, _part(one, state, cols)))
+    return np.concatenate(parts, 1)
 
 
 def _decode_kind(form: Format) -> int:

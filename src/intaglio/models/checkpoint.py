@@ -133,9 +133,10 @@ def _content(checkpoint: Checkpoint) -> str:
     for name, coded in sorted(checkpoint.linears.items()):
         specs = msgspec.json.encode((name, coded.shape, coded.terms, coded.activation))
         digest.update(specs)
-        arrays = dict(coded.state) if coded.bias is None else {**coded.state, "bias": coded.bias}
-        for key, array in sorted(arrays.items()):
-            _add(digest, key, array)
+        beside = {"bias": coded.bias, "order": coded.order}
+        for key, array in sorted({**coded.state, **beside}.items()):
+            if array is not None:
+                _add(digest, key, array)
     for name, vector in sorted(checkpoint.vectors.items()):
         _add(digest, name, vector)
     return digest.hexdigest()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
-from intaglio.formats import NM, Bilevel, Bsr, Floating, Integer, Largest, Layout, Trits, TwoLevel
+from intaglio.formats import (
+    NM,
+    Activation,
+    Bilevel,
+    Bsr,
+    Floating,
+    Integer,
+    Largest,
+    Layout,
+    Mixed,
+    Trits,
+    TwoLevel,
+)
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Term
@@ -14,7 +26,7 @@ KV = {32: "fp32", 16: "fp16", 8: "int8", 4: "int4"}
 
 
 def label(layout: Layout) -> str:
-    """`int4 g64`, `int4 g64 two-level`, `bfloat16`, `2:4 float16`, `csr`."""
+    """`int4 g64`, `int4 g64 two-level`, `int4 g64 + 1 int8` (the groups kept), `2:4 float16`, `csr`."""
     match layout:
         case Floating():
             return layout.dtype
@@ -32,6 +44,9 @@ def label(layout: Layout) -> str:
             return f"{layout.n}:{layout.m} {layout.value}"
         case Trits():
             return f"{layout.planes} trits g{layout.group_size}"
+        case Mixed():
+            kept = f" + {layout.kept} int{layout.kept_bits}" if layout.kept else ""
+            return f"int{layout.bits} g{layout.group_size}{kept}"
         case _:
             return str(layout.__struct_config__.tag)
 
@@ -48,15 +63,19 @@ def of_term(term: Term, shape: tuple[int, int]) -> str:
 
 def of(coded: Coded) -> str:
     """Weights x activations of one matrix: `int4 g64 x float`."""
-    match coded.activation:
-        case None:
-            reads = "float"
-        case Largest(n=n, m=m):
-            reads = f"{n}:{m}"
-        case Integer(bits=bits):
-            reads = f"int{bits}"
     weights = " + ".join(of_term(term, coded.shape) for term in coded.terms)
-    return f"{weights} x {reads}"
+    return f"{weights} x {of_input(coded.activation)}"
+
+
+def of_input(activation: Activation | None) -> str:
+    """`float`, `int8`, `int4 g64 + 1 int8`, `2:4`."""
+    match activation:
+        case None:
+            return "float"
+        case Largest(n=n, m=m):
+            return f"{n}:{m}"
+        case grid:
+            return label(grid) if grid.group_size else f"int{grid.bits}"
 
 
 def summary(checkpoint: Checkpoint, kv_bits: int) -> str:

@@ -25,6 +25,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terms: Annotated[tuple[Term, ...], msgspec.Meta(min_length=1, max_length=16)]
     activation: Activation | None = None
     bias: bool = False
+    order: bool = False
 
     def tensors(self, name: str) -> set[str]:
         """The names of its arrays in the file."""
@@ -33,7 +34,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for i, term in enumerate(self.terms)
             for array in term.arrays(self.shape)
         }
-        return stored | {f"{name}.bias"} if self.bias else stored
+        return stored | {f"{name}.{one}" for one in ("bias", "order") if getattr(self, one)}
 
     def read(self, name: str, array: Callable[[str], Array]) -> Coded:
         """The matrix, its arrays checked."""
@@ -45,6 +46,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             state={n.removeprefix(prefix): array(n) for n in sorted(names) if n.startswith(prefix)},
             activation=self.activation,
             bias=array(f"{name}.bias") if self.bias else None,
+            order=array(f"{name}.order") if self.order else None,
         )
         terms.validate(coded, name)
         return coded
@@ -52,13 +54,14 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def of(coded: Coded) -> Site:
     """What is written beside the arrays of `coded`."""
-    return Site(coded.shape, coded.terms, coded.activation, coded.bias is not None)
+    return Site(coded.shape, coded.terms, coded.activation, coded.bias is not None, coded.order is not None)
 
 
 def arrays(name: str, coded: Coded) -> dict[str, Array]:
     """Its arrays under their names in the file."""
     stored = {f"{name}.terms.{key}": np.asarray(array) for key, array in coded.state.items()}
-    return stored if coded.bias is None else stored | {f"{name}.bias": coded.bias}
+    beside = {f"{name}.bias": coded.bias, f"{name}.order": coded.order}
+    return stored | {key: array for key, array in beside.items() if array is not None}
 
 
 def encode(coded: Coded) -> str:

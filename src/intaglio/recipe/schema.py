@@ -26,6 +26,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     `re:` and a pattern that must cover a site's whole name. `layers`: "0-3,29"; None means all.
     No terms: the matrix is left as it is. `metric`: what says which errors cost: what the matrix reads
     (`activations`), the model's loss by its diagonal Fisher information (`fisher`), or nothing (`identity`).
+    `order`: columns are coded by rising power (mean x^2) of their inputs, which are gathered so at run time.
     """
 
     match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (
@@ -37,6 +38,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     metric: Literal["activations", "fisher", "identity"] = "activations"
     clip: Clip | None = None
     activation: Activation | None = None  # what the input is quantized to at run time
+    order: Literal["power"] | None = None
 
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Activation, Bilevel, Floating, Integer, TwoLevel
+from intaglio.formats import Activation, Bilevel, Floating, Integer, Mixed, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
@@ -67,7 +67,9 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
 
         return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
 
-    def _find(self, w: Tensor, fmt: Integer | TwoLevel | Bilevel, metric: Metric, clip: Clip | None) -> Found:
+    def _find(
+        self, w: Tensor, fmt: Integer | TwoLevel | Bilevel | Mixed, metric: Metric, clip: Clip | None
+    ) -> Found:
         assert metric.h is not None
         order = self._order(metric.h)
         factor, damp = inverse_factor(metric.h[order][:, order], self.damp)
@@ -95,7 +97,7 @@ class _Walk:
 
     def __init__(
         self,
-        fmt: Integer | TwoLevel | Bilevel,
+        fmt: Integer | TwoLevel | Bilevel | Mixed,
         tables: dict[str, Tensor],
         shrink: Tensor | None,
         order: list[int],
@@ -130,7 +132,8 @@ class _Walk:
 
     def _refit(self, group: int, w: Tensor) -> None:
         shrink = None if self.shrink is None else self.shrink[:, group : group + 1]
-        fitted = self.fmt.fit_groups(w.t(), self.tables, shrink=shrink)
+        fmt = self.fmt.alone(group, len(self.order)) if isinstance(self.fmt, Mixed) else self.fmt
+        fitted = fmt.fit_groups(w.t(), self.tables, shrink=shrink)
         for name, values in fitted.items():
             self.tables[name][:, group : group + 1] = values
         self._lay_out()

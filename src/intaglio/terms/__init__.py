@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intaglio.errors import IntaglioError
+from intaglio.formats.arrays import to_torch
 from intaglio.terms.codebook import Codebook
 from intaglio.terms.coded import Coded
 from intaglio.terms.dense import Dense
@@ -18,6 +19,7 @@ from intaglio.terms.low_rank import LowRank
 from intaglio.terms.metric import Metric
 from intaglio.terms.nm import NM
 from intaglio.terms.outliers import Outliers
+from intaglio.terms.reading import Reading
 from intaglio.terms.sparse import Sparse
 from intaglio.terms.trit_planes import TritPlanes
 
@@ -40,6 +42,7 @@ __all__ = [
     "LowRank",
     "Metric",
     "Outliers",
+    "Reading",
     "Sparse",
     "Term",
     "TritPlanes",
@@ -50,9 +53,10 @@ __all__ = [
 
 
 def decode(coded: Coded) -> Tensor:
-    """What a coded matrix means: the sum of its terms, float32 (out, in)."""
+    """What a coded matrix means: the sum of its terms, float32 (out, in), columns as its input has them."""
     first, *others = (term.decode(coded.term_state(i), coded.shape) for i, term in enumerate(coded.terms))
-    return sum(others, start=first)
+    w = sum(others, start=first)
+    return w if coded.order is None else w[:, to_torch(coded.order).long().argsort()]
 
 
 def nbits(coded: Coded) -> int:
@@ -88,6 +92,7 @@ def validate(coded: Coded, name: str = "matrix") -> None:
         if fault := term.faults(coded.term_state(i), coded.shape):
             raise IntaglioError(f"{name}: term {i}: {fault}")
     _validate_bias(coded, name)
+    _validate_order(coded, name)
 
 
 def _validate_bias(coded: Coded, name: str) -> None:
@@ -97,4 +102,15 @@ def _validate_bias(coded: Coded, name: str) -> None:
     if bias.dtype != np.float32 or bias.shape != coded.shape[:1] or not np.isfinite(bias).all():
         raise IntaglioError(
             f"{name}: bias is {bias.dtype} {bias.shape}, expected {coded.shape[0]} finite float32"
+        )
+
+
+def _validate_order(coded: Coded, name: str) -> None:
+    order, cols = coded.order, coded.shape[1]
+    if order is None:
+        return
+    whole = order.dtype == np.uint16 and order.shape == (cols,) and cols <= 1 << 16
+    if not whole or (np.sort(order) != np.arange(cols)).any():
+        raise IntaglioError(
+            f"{name}: order is {order.dtype} {order.shape}, expected each of {cols} inputs once"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intaglio.formats import Activation, Floating
 from intaglio.terms.dense import Dense
+from intaglio.terms.reading import Reading
 from intaglio.types import Array, State
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Coded:
     """W (out, in) ~ sum of `terms`; term i's arrays are `state["<i>.<array>"]`, numpy, as on disk.
 
-    `activation` is the format the input is quantized to at run time, per token (None: float).
+    `activation` is the format the input is quantized to at run time, per token (None: float). With `order`,
+    uint16 (in,), a permutation, the terms' column j is of input `order[j]`: the input is gathered so.
     """
 
     shape: tuple[int, int]
@@ -27,6 +29,12 @@ class Coded:
     activation: Activation | None = None
     bias: Array | None = None
     notes: Mapping[str, float] = field(default_factory=dict)  # what the solver measured, for the report
+    order: Array | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What it makes of its input."""
+        return Reading(self.activation, self.order)
 
     def term_state(self, index: int) -> State:
         """The arrays of one term, by their own names."""
@@ -40,6 +48,6 @@ class Coded:
 
     @property
     def nbytes(self) -> int:
-        """Every stored byte: codes, scales, zeros, bias."""
-        bias = 0 if self.bias is None else self.bias.nbytes
-        return bias + sum(array.nbytes for array in self.state.values())
+        """Every stored byte: codes, scales, zeros, bias, order."""
+        more = sum(array.nbytes for array in (self.bias, self.order) if array is not None)
+        return more + sum(array.nbytes for array in self.state.values())

@@ -46,6 +46,12 @@ class Metric:
             return self
         return Metric(self.h[begin:end] if self.h.ndim == 1 else self.h[begin:end, begin:end])
 
+    def ordered(self, order: Tensor) -> Metric:
+        """The metric of the inputs in another order."""
+        if self.h is None:
+            return self
+        return Metric(self.h[order] if self.h.ndim == 1 else self.h[order][:, order])
+
     def weigh(self, squares: Tensor) -> Tensor:
         """Squares (out, in), each times its input's weight, or its own."""
         if self.elements is not None:

@@ -12,7 +12,16 @@ from intaglio.transforms.rotate import Rotate
 from intaglio.transforms.scale import ActivationScale
 from intaglio.transforms.smooth import SmoothOutput
 from intaglio.transforms.smooth_attention import SmoothAttention
+from intaglio.transforms.smooth_input import SmoothInput
 
-Transform = Rotate | SmoothAttention | SmoothOutput | Reorder | ActivationScale
+Transform = Rotate | SmoothAttention | SmoothInput | SmoothOutput | Reorder | ActivationScale
 
-__all__ = ["ActivationScale", "Reorder", "Rotate", "SmoothAttention", "SmoothOutput", "Transform"]
+__all__ = [
+    "ActivationScale",
+    "Reorder",
+    "Rotate",
+    "SmoothAttention",
+    "SmoothInput",
+    "SmoothOutput",
+    "Transform",
+]

@@ -1,8 +1,8 @@
-"""Reorder: channels of like salience side by side, so that they share a group.   Used by: qserve."""
+"""Reorder: channels of like salience side by side, so that they share a group.   Used by: qserve, atom."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from intaglio.models.observe import Observation
     from intaglio.models.transformer import Weights
+    from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
 
@@ -22,12 +23,14 @@ else:
 class Reorder(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="reorder"
 ):
-    """Inputs of down sorted by max|x| ascending (rows of gate and up follow); those of o within each head.
+    """Inputs of down sorted by salience ascending (rows of gate and up follow); those of o within each head.
 
-    Nothing is gathered at run time. Query heads that share a V head share its order. The residual stream,
-    which all layers share, keeps its own.
+    Salience is max|x| or power, the mean of x^2. Nothing is gathered at run time. Query heads that share a V
+    head share its order. The residual stream, which all layers share, keeps its own.
     """
 
+    by: Literal["max", "power"] = "max"
+    roles: tuple[Literal["o", "down"], ...] = ("o", "down")
     enabled: bool = True
 
     def refuses(self, spec: ModelSpec) -> str | None:
@@ -40,8 +43,13 @@ class Reorder(
         return w
 
     def layer(self, spec: ModelSpec, index: int, w: Weights, observation: Observation) -> Weights:
-        middle = observation.absmax("down_in").argsort(stable=True)
-        heads = share(spec, "o_in", observation.absmax("o_in")).reshape(-1, spec.head_dim)
-        start = torch.arange(spec.num_kv_heads)[:, None] * spec.head_dim
-        inside = heads.argsort(dim=1, stable=True)
-        return permute(spec, permute(spec, w, "down_in", middle), "o_in", (inside + start).flatten())
+        if "down" in self.roles:
+            w = permute(spec, w, "down_in", self._salience("down_in", observation).argsort(stable=True))
+        if "o" in self.roles:
+            heads = share(spec, "o_in", self._salience("o_in", observation)).reshape(-1, spec.head_dim)
+            start = torch.arange(spec.num_kv_heads)[:, None] * spec.head_dim
+            w = permute(spec, w, "o_in", (heads.argsort(dim=1, stable=True) + start).flatten())
+        return w
+
+    def _salience(self, point: str, observation: Observation) -> Tensor:
+        return observation.absmax(point) if self.by == "max" else observation.hessian(point).diagonal()
