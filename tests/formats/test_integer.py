@@ -105,3 +105,19 @@ def test_salient_columns_scaled_up_halve_the_output_error() -> None:
         return float((x @ (roundtrip(fmt, w * scale) / scale - w).T).square().mean())
 
     assert min(loss(alpha / 20) for alpha in range(20)) < 0.5 * loss(0)
+
+
+def test_a_zero_between_codes_belongs_to_no_symmetric_format() -> None:
+    with pytest.raises(ValueError, match="a symmetric format stores no zero"):
+        Integer(4, symmetric=True, zero="float16")
+
+
+def test_a_zero_between_codes_is_finite() -> None:
+    fmt = Integer(3, group_size=4, zero="float16")
+    w = torch.tensor([[-1.2, 2.0, 0.45, 0.0]])
+    tables = fmt.fit(w)
+    state = fmt.pack(fmt.encode(w, tables), tables)
+    assert float(tables["zero"]) == pytest.approx(1.2 / 3.2 * 7, rel=1e-3)
+    assert fmt.faults(state) is None
+    state["zero"][:] = float("inf")
+    assert fmt.faults(state) == "zero has non-finite values"
