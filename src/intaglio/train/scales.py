@@ -46,7 +46,7 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     enabled: bool = True
     epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
-    rate: Rate = 3e-5
+    rate: Rate = 1e-4
     loss: Literal["kl", "next_token"] = "kl"
 
     def run(
