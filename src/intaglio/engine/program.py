@@ -15,7 +15,7 @@ import numpy as np
 from intaglio import _native
 from intaglio.engine.matrices import Packed
 from intaglio.formats import Largest
-from intaglio.formats.rounding import rounding_of
+from intaglio.formats.rounding import Rounding, rounding_of
 from intaglio.models import roles
 from intaglio.models.spec import ModelSpec
 from intaglio.terms import Reading
@@ -249,7 +249,7 @@ class Program:
         return self._readings[key]
 
 
-def _native_reading(reading: Reading, width: int) -> tuple[object, Array | None, int, int]:
+def _native_reading(reading: Reading, width: int) -> tuple[Rounding | None, Array | None, int, int]:
     """How groups are rounded, the order, and how many are kept of how many, as native/ops.h has it."""
     match reading.activation:
         case None:

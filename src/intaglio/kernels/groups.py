@@ -28,8 +28,9 @@ def declines(m: Operand) -> str | None:
         return f"runs kept codes of 8 bits, got {form.kept_bits}"
     if form.group_size % 8 and form.group_size < cols:
         return f"needs groups of a multiple of 8 columns, got {form.group_size}"
-    if reads is None or not reads.group_size:
-        return f"reads activations with a scale a group, got {'one a token' if reads else 'float ones'}"
+    if not isinstance(reads, Integer | Mixed) or not reads.group_size:
+        found = "one a token" if isinstance(reads, Integer) else "float ones"
+        return f"reads activations with a scale a group, got {found}"
     if min(reads.group_size, cols) != min(form.group_size, cols):
         return f"reads activations in the groups of the weights, {form.group_size}, got {reads.group_size}"
     return None

@@ -53,7 +53,7 @@ def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
 
 
 def _bsr(layout: Bsr, state: State, shape: tuple[int, int]) -> Pieces:
-    """Where each row's blocks begin, their columns, and what they hold: nibbles, scales and zeros, or values."""
+    """Where each row's blocks begin, their places, and what they hold: nibbles, scales, zeros; or values."""
     kept = layout.kept(state, shape)
     offset: Array = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.uint32)
     where: list[Array] = [offset, np.nonzero(kept)[1].astype(np.uint16)]

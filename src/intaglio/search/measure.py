@@ -29,7 +29,7 @@ from intaglio.models.reference import by_point, rounding
 from intaglio.models.transformer import Weights, block, embed, head, layer_weights, outer_weights
 from intaglio.search.candidates import Candidate
 from intaglio.search.seconds import seconds
-from intaglio.terms import Coded, Metric, decode
+from intaglio.terms import Coded, decode, Metric, Reading
 from intaglio.types import Array
 
 if TYPE_CHECKING:
@@ -170,5 +170,5 @@ def _coded(one: Candidate, layer: int, point: str, w: Weights, metric: Metric) -
 
 def _with(w: Weights, coded: Mapping[str, Coded]) -> Changed:
     weights = {f"{roles.LINEARS[role]}.weight": decode(matrix) for role, matrix in coded.items()}
-    activations = {role: coded[role].activation if role in coded else None for role in roles.LINEARS}
-    return Changed({**w, **weights}, rounding(by_point(activations)))
+    readings = {role: coded[role].reading if role in coded else Reading() for role in roles.LINEARS}
+    return Changed({**w, **weights}, rounding(by_point(readings)))

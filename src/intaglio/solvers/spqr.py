@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
-from intaglio.formats import Activation, Bilevel, Csr, Floating, Integer, TwoLevel
+from intaglio.formats import Activation, Bilevel, Csr, Floating, Integer, Mixed, TwoLevel
 from intaglio.formats.arrays import to_numpy
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
@@ -65,7 +65,7 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
             after = next(following)
             if isinstance(term, Outliers) and isolated:
                 return _stored(isolated.pop())
-            if not isinstance(term, Dense) or isinstance(term.format, Floating):
+            if not isinstance(term, Dense) or isinstance(term.format, Floating | Mixed):
                 return natural(rest, term, metric, clip)
             tau = self.tau if isinstance(after, Outliers) else math.inf
             found, outliers = self._find(rest, term.format, metric, clip, tau)

@@ -48,6 +48,8 @@ class Metric:
 
     def ordered(self, order: Tensor) -> Metric:
         """The metric of the inputs in another order."""
+        if self.elements is not None:
+            return Metric(elements=self.elements[:, order])
         if self.h is None:
             return self
         return Metric(self.h[order] if self.h.ndim == 1 else self.h[order][:, order])
