@@ -2,8 +2,8 @@
 
     python bench/memory.py --recipes rtn-w4,gptq-w4 [--shape llama-3.2-1b] [--samples 8] [--most-gb 6]
 
-The shape is a public one with random numbers, the tokenizer the packaged model's; each recipe runs in a process
-of its own, and its result is checked as always. Exits with 1 if one needs more than --most-gb.
+The shape is a public one with random numbers, the tokenizer the packaged model's; each recipe runs in its own
+process, and its result is checked as always. Exits with 1 if one needs more than --most-gb.
 """
 
 from __future__ import annotations

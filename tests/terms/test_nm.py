@@ -13,7 +13,7 @@ from torch import Tensor
 
 from intaglio import formats, terms
 from intaglio.errors import IntaglioError
-from intaglio.models.reference import keep_largest
+from intaglio.formats.rounding import keep_largest
 from intaglio.solvers import Greedy, Prune
 from intaglio.terms import NM, Coded, Metric
 

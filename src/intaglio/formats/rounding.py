@@ -52,8 +52,8 @@ def rounded(x: Tensor, activation: Activation) -> Tensor:
 
     top = 2^(bits-1) - 1,  s = clip * m / top,  q = round(x * top / (clip * m)) within -top - 1 .. top
 
-    or, of 8 bits, -127 .. 127; or thinned to the largest. Scales are not rounded to float16: they are made and
-    used in one step.
+    or, of 8 bits, -127 .. 127; or thinned to the largest. Scales are not rounded to float16: they are made
+    and used in one step.
     """
     if isinstance(activation, Largest):
         return keep_largest(x, activation.n, activation.m)

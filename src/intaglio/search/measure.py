@@ -29,7 +29,7 @@ from intaglio.models.reference import by_point, rounding
 from intaglio.models.transformer import Weights, block, embed, head, layer_weights, outer_weights
 from intaglio.search.candidates import Candidate
 from intaglio.search.seconds import seconds
-from intaglio.terms import Coded, decode, Metric, Reading
+from intaglio.terms import Coded, Metric, Reading, decode
 from intaglio.types import Array
 
 if TYPE_CHECKING:
