@@ -1,0 +1,99 @@
+"""Every shipped recipe and what it did: writes docs/systems.md from a comparison.
+
+    intaglio compare smollm2-135m --recipes all --json > comparison.json
+    python bench/systems.py comparison.json [--machine "2 cores of ..."] > docs/systems.md
+
+Recipes that were not compared are listed as that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from intaglio.comparison.result import Comparison, Row
+from intaglio.models import scheme
+from intaglio.recipe import Recipe, shipped
+from intaglio.recipe.schema import Rule
+
+WIDE = (4096, 4096)  # for which terms are named: no rank or basis is cut short
+
+
+def page(found: Comparison, machine: str) -> Iterator[str]:
+    """The lines of the file."""
+    original = found.original
+    yield "# Systems\n"
+    yield "One row a recipe; `intaglio recipes NAME` prints it, `intaglio compress MODEL --recipe NAME` carries it out."
+    yield f"Made by `{found.command}` and `python bench/systems.py`; {machine}"
+    yield f"Model: `{found.model}`, {original.bits_per_weight:.2f} bits as it comes, perplexity {original.perplexity:.2f}, "
+    yield f"{original.decode_tokens_per_s:.0f} tokens/s ({original.runtime}). Text: {original.text}, {original.windows} windows of"
+    yield f"{original.seq_len} tokens; calibration: {found.calibration}.\n"
+    yield "*Bits* count every stored byte of the whole model, its 8-bit vocabulary included. *Rounding* is the perplexity of the smallest"
+    yield "recipe that merely rounds to nearest and takes no fewer bits. *Verdict*: claims of the recipe that hold in this run, and who"
+    yield "dominates it (no more bits, less perplexity).\n"
+    yield "| recipe | paper | weights x activations | bits | perplexity | rounding | KL | tokens/s | verdict |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    rows = {row.recipe: row for row in found.rows}
+    for recipe in shipped():
+        yield f"| `{recipe.name}` | {recipe.source} | {_form(recipe)} | {_measured(rows.get(recipe.name), found)} |"
+
+
+def _form(recipe: Recipe) -> str:
+    """What its widest rule makes of a matrix."""
+    rule = next((rule for rule in recipe.weights if rule.terms), Rule())
+    weights = " + ".join(scheme.of_term(term, WIDE) for term in rule.terms) or "searched"
+    return f"{weights} x {scheme.of_input(rule.activation)}"
+
+
+def _measured(row: Row | None, found: Comparison) -> str:
+    if row is None:
+        return "– | – | – | – | – | not in this run"
+    if row.result is None:
+        return f"– | – | – | – | – | failed: {row.failure}"
+    result = row.result
+    return " | ".join(
+        [
+            f"{result.bits_per_weight:.2f}",
+            f"{result.perplexity:,.2f}",
+            _rounding(result.bits_per_weight, found),
+            f"{result.kl_mean or 0:.3f}",
+            f"{result.decode_tokens_per_s:.0f}",
+            _verdict(row),
+        ]
+    )
+
+
+def _rounding(bits: float, found: Comparison) -> str:
+    plain = [row.result for row in found.rows if row.baseline and row.result]
+    enough = [result for result in plain if result.bits_per_weight >= 0.995 * bits]
+    smallest = min(enough, key=lambda result: result.bits_per_weight, default=None)
+    return "–" if smallest is None else f"{smallest.perplexity:,.2f} at {smallest.bits_per_weight:.2f}"
+
+
+def _verdict(row: Row) -> str:
+    said = [
+        f"{'holds' if one.holds else 'fails' if one.holds is False else 'open'}: {one.claim}"
+        for one in row.claims
+    ]
+    if row.dominated_by:
+        said.append(f"dominated by {', '.join(row.dominated_by[:3])}")
+    return "; ".join(said)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("comparison", type=Path)
+    parser.add_argument("--machine", default="")
+    arguments = parser.parse_args()
+    found = msgspec.json.decode(arguments.comparison.read_bytes(), type=Comparison)
+    sys.stdout.write("\n".join(page(found, arguments.machine)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
