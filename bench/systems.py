@@ -20,26 +20,41 @@ from intaglio.models import scheme
 from intaglio.recipe import Recipe, shipped
 from intaglio.recipe.schema import Rule
 
+TITLE = """# Systems
+
+One row a recipe; `intaglio recipes NAME` prints it, `intaglio compress MODEL --recipe NAME` carries it out.
+
+Made by `{command}` and `python bench/systems.py`. {machine}
+Model: `{model}`, {bits} bits as it comes, perplexity {perplexity}, {speed} tokens/s ({runtime}).
+Text: {text}; calibration: {calibration}.
+
+*Bits* count every stored byte of the whole model, its 8-bit vocabulary included. *Rounding*: the perplexity
+of the smallest recipe that merely rounds to nearest and takes no fewer bits. *Verdict*: whether the recipe's
+claims hold in this run, and who dominates it (no more bits, less perplexity).
+
+| recipe | paper | weights x activations | bits | perplexity | rounding | KL | tokens/s | verdict |
+|---|---|---|---|---|---|---|---|---|"""
 WIDE = (4096, 4096)  # for which terms are named: no rank or basis is cut short
 
 
 def page(found: Comparison, machine: str) -> Iterator[str]:
     """The lines of the file."""
     original = found.original
-    yield "# Systems\n"
-    yield "One row a recipe; `intaglio recipes NAME` prints it, `intaglio compress MODEL --recipe NAME` carries it out."
-    yield f"Made by `{found.command}` and `python bench/systems.py`; {machine}"
-    yield f"Model: `{found.model}`, {original.bits_per_weight:.2f} bits as it comes, perplexity {original.perplexity:.2f}, "
-    yield f"{original.decode_tokens_per_s:.0f} tokens/s ({original.runtime}). Text: {original.text}, {original.windows} windows of"
-    yield f"{original.seq_len} tokens; calibration: {found.calibration}.\n"
-    yield "*Bits* count every stored byte of the whole model, its 8-bit vocabulary included. *Rounding* is the perplexity of the smallest"
-    yield "recipe that merely rounds to nearest and takes no fewer bits. *Verdict*: claims of the recipe that hold in this run, and who"
-    yield "dominates it (no more bits, less perplexity).\n"
-    yield "| recipe | paper | weights x activations | bits | perplexity | rounding | KL | tokens/s | verdict |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield TITLE.format(
+        command=found.command,
+        machine=machine,
+        model=found.model,
+        bits=f"{original.bits_per_weight:.2f}",
+        perplexity=f"{original.perplexity:.2f}",
+        speed=f"{original.decode_tokens_per_s:.0f}",
+        runtime=original.runtime,
+        text=f"{original.windows} windows of {original.seq_len} tokens of {original.text}",
+        calibration=found.calibration,
+    )
     rows = {row.recipe: row for row in found.rows}
     for recipe in shipped():
-        yield f"| `{recipe.name}` | {recipe.source} | {_form(recipe)} | {_measured(rows.get(recipe.name), found)} |"
+        measured = _measured(rows.get(recipe.name), found)
+        yield f"| `{recipe.name}` | {recipe.source} | {_form(recipe)} | {measured} |"
 
 
 def _form(recipe: Recipe) -> str:

@@ -33,7 +33,7 @@ def test_nearly_equal_bytes_count_as_equal() -> None:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_only_plain_rounding_is_the_baseline(name: str) -> None:
-    plain = ("rtn-w3", "rtn-w4", "rtn-w4a8kv4-channel")
+    plain = ("rtn-w3", "rtn-w4", "rtn-w4a4", "rtn-w4a8kv4-channel")
     assert rounds_to_nearest(load_recipe(name)) == (name in plain)
 
 

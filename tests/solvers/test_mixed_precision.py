@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from intaglio.compression import blocks
+from intaglio.compression.workers import solve
 from intaglio.formats import Activation, Format, Integer, Mixed
 from intaglio.recipe import Rule
 from intaglio.solvers import Greedy, Obs, Solver
@@ -35,7 +36,7 @@ def coded(
     w, calibration, _ = problem
     rule = Rule(terms=(Dense(form),), activation=activation, solver=solver, order="power" if order else None)
     metric = Metric(calibration.T @ calibration / len(calibration))
-    return blocks.solve(rule, {"site.weight": w}, "site", metric, "site")
+    return solve(blocks.task(rule, {"site.weight": w}, "site", metric, "site"))
 
 
 def error(problem: tuple[Tensor, Tensor, Tensor], one: Coded) -> float:

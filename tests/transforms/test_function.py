@@ -113,9 +113,10 @@ def test_unknown_or_absurd_settings_are_refused() -> None:
 def test_only_what_cannot_be_kept_is_refused(case: str) -> None:
     spec, _ = small(case)
     refusals = {type(t): t.refuses(spec) for name in EXAMPLES for t in EXAMPLES[name]}
-    sentence = refusals.pop(Rotate)
-    assert (sentence is not None) == spec.post_norm
-    assert sentence is None or spec.architecture in sentence
+    for kind, refused in ((Rotate, spec.post_norm), (SmoothInput, not spec.pre_norm)):
+        sentence = refusals.pop(kind)
+        assert (sentence is not None) == refused
+        assert sentence is None or spec.architecture in sentence
     assert set(refusals.values()) == {None}
 
 

@@ -42,7 +42,7 @@ def rounds_to_nearest(recipe: Recipe) -> bool:
         and all(isinstance(term, Dense) for term in rule.terms)
         for rule in recipe.weights
     )
-    return plain and not any(transform.enabled for transform in recipe.transforms)
+    return plain and not recipe.search and not any(transform.enabled for transform in recipe.transforms)
 
 
 def frontier(points: Sequence[tuple[float, float]], *, higher: bool) -> list[int]:

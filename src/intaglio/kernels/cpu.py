@@ -272,8 +272,10 @@ def part(m: Operand, choice: Choice) -> Part:
 
 
 def stacks(m: Operand, choice: Choice) -> bool:
-    """Whether rows of another such matrix may follow: not those of Csr, nor a run that is not full."""
-    return choice.kind < CSR or (choice.kind == BILEVEL and m.shape[0] % pieces.RUN == 0)
+    """Whether rows of another such matrix may follow: not of most structures, nor behind a run not full."""
+    if choice.kind == BILEVEL:
+        return m.shape[0] % pieces.RUN == 0
+    return choice.kind < CSR or choice.kind == GROUPS
 
 
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:

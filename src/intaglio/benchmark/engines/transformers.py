@@ -28,7 +28,6 @@ class Transformers:
         from intaglio.models.transformers_model import transformers_model
 
         torch.set_num_threads(job.threads)
-        torch.set_grad_enabled(False)
         checkpoint = open_checkpoint(job.model)
         dtype = getattr(torch, DTYPES[job.format])
         self._model: Any = transformers_model(checkpoint, dtype=dtype)
@@ -69,7 +68,8 @@ class Transformers:
 
     def _step(self, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
         """tokens (streams, n), remembered in `cache` -> the likeliest next ones (streams, 1)."""
-        out = self._model(tokens, **{self._keyword: cache}, use_cache=True, logits_to_keep=1)
+        with torch.no_grad():
+            out = self._model(tokens, **{self._keyword: cache}, use_cache=True, logits_to_keep=1)
         likeliest: torch.Tensor = out.logits[:, -1].argmax(-1, keepdim=True)
         return likeliest
 
