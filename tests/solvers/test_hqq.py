@@ -114,6 +114,14 @@ def test_more_rounds_and_more_rank_are_closer() -> None:
     assert error(w, 24, 4) < error(w, 12, 4) < error(w, 0, 4)
 
 
+def test_a_rank_said_by_its_compression_is_that_rank() -> None:
+    w = heavy(48, 96)
+    said, counted = (
+        Alternate().solve(w, (THREE, term), Metric()) for term in (LowRank(compression=0.75), LowRank(8))
+    )
+    assert all(np.array_equal(said.state[name], counted.state[name]) for name in counted.state)
+
+
 def test_it_stops_when_the_error_no_longer_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     w, calls = heavy(40, 64), []
     find = Hqq.find

@@ -16,7 +16,10 @@ from intaglio.compression.journal import Journal
 from intaglio.compression.report import Verification
 from intaglio.compression.verify import fault
 from intaglio.errors import IntaglioError
+from intaglio.formats import Integer
 from intaglio.recipe import Limits, load_recipe
+from intaglio.solvers import Clip, Prune
+from intaglio.terms import NM, Dense, LowRank, Sparse, Term
 
 FINE = Verification(
     perplexity=20.0,
@@ -34,6 +37,16 @@ FINE = Verification(
 def test_no_text_is_drawn_for_solvers_that_read_none(name: str) -> None:
     assert not any(map(blocks.needs_metric, load_recipe(name).weights))
     assert all(map(blocks.needs_metric, load_recipe("ptqtp-weighted").weights))
+
+
+@pytest.mark.parametrize(
+    ("term", "reads"),
+    [(Sparse(0.5), False), (NM(2, 4), False), (Dense(Integer(4)), False), (LowRank(4), True)],
+)
+def test_pruning_by_magnitude_reads_text_only_for_what_it_does_not_prune(term: Term, reads: bool) -> None:
+    assert Prune("magnitude").reads_inputs((term,), None) == reads
+    assert Prune("magnitude").reads_inputs((term,), Clip())
+    assert Prune("wanda").reads_inputs((Sparse(0.5), term), None)
 
 
 class Terminal(io.StringIO):

@@ -16,7 +16,6 @@ from intaglio.models.observe import Observation
 from intaglio.models.reference import by_point, rounding
 from intaglio.models.spec import ModelSpec
 from intaglio.recipe import Rule
-from intaglio.solvers import Alternate, Greedy, Hqq, Prune, Ptqtp
 from intaglio.terms import Coded, Dense, Metric, decode
 from intaglio.transforms import Transform
 from intaglio.types import Array
@@ -61,15 +60,7 @@ def needs_metric(rule: Rule) -> bool:
     """Whether the rule's codes depend on what the matrix reads."""
     if rule.order:
         return True
-    if rule.metric != "activations" or isinstance(rule.solver, Hqq | Alternate):
-        return False
-    if isinstance(rule.solver, Ptqtp) and not rule.solver.weighted:
-        return False
-    if isinstance(rule.solver, Prune) and rule.solver.score == "magnitude":
-        return rule.clip is not None and rule.clip.enabled
-    if not isinstance(rule.solver, Greedy) or (rule.clip is not None and rule.clip.enabled):
-        return True
-    return not all(isinstance(term, Dense) for term in rule.terms)
+    return rule.metric == "activations" and rule.solver.reads_inputs(rule.terms, rule.clip)
 
 
 def transformed(coding: Coding, layer: int, w: Weights, batches: Sequence[Tensor]) -> Weights:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Activation
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.hqq import Hqq
 from intaglio.solvers.low_rank import rounded
 from intaglio.solvers.randomized import truncated
-from intaglio.solvers.sequence import Found, together
-from intaglio.terms import Coded, LowRank, Metric, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import LowRank, Metric, Term
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,9 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-class Alternate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="alternate"):
+class Alternate(
+    InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="alternate"
+):
     """At most `rounds` over the terms, until the error falls by less than its share `tolerance`.
 
     A low rank is found anew in every round, by a randomized decomposition, and its factors are rounded to
@@ -36,25 +37,8 @@ class Alternate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
     inner: Hqq = Hqq()
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-
-        def find(w: Tensor) -> list[Found]:
-            return self._find(w, terms, clip)
-
-        return together(w, terms, metric, find, activation=activation, bias=bias, name=name)
-
-    def _find(self, w: Tensor, terms: Sequence[Term], clip: Clip | None) -> list[Found]:
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """All of `terms`, for W (out, in); the metric is not looked at."""
         values, least, best, rest = [torch.zeros_like(w)] * len(terms), torch.inf, [], w
         for _ in range(self.rounds):
             stores = []
@@ -68,12 +52,16 @@ class Alternate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
                 least, best = error, stores
             if error >= before * (1 - self.tolerance):
                 break
-        return [store() for store in best]
+        return tuple(store() for store in best)
+
+    def reads_inputs(self, terms: Sequence[Term], clip: Clip | None) -> bool:
+        """No."""
+        return False
 
     def _part(self, rest: Tensor, term: Term, clip: Clip | None) -> tuple[Tensor, Callable[[], Found]]:
         """One term's value, and what makes it what is stored."""
         if isinstance(term, LowRank):
-            left, right = truncated(rest, min(term.rank, *rest.shape), self.seed)
+            left, right = truncated(rest, term.rank_of((rest.shape[0], rest.shape[1])), self.seed)
             return left @ right, lambda: rounded(left, right, term)
-        found = self.inner.find(rest, term, clip)
+        (found,) = self.inner.find(rest, (term,), Metric(), clip)
         return term.decode(found.state, (rest.shape[0], rest.shape[1])), lambda: found

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from intaglio.formats import Activation
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.groups import Balance, salient
 from intaglio.solvers.natural import natural
 from intaglio.solvers.obs import inverse_factor
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Coded, GroupSparse, Metric, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import GroupSparse, Metric, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
 
 class GroupPrune(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="group_prune"
+    InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="group_prune"
 ):
     """Of `GroupSparse` terms; any other is found in its natural way.
 
@@ -33,25 +32,12 @@ class GroupPrune(
     balance: Balance = "row"
     damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-
-        def find(rest: Tensor, term: Term) -> Found:
-            if not isinstance(term, GroupSparse):
-                return natural(rest, term, metric, clip)
-            return salient(rest, term, metric, clip, self._weights(metric, w.shape[1]), self.balance)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, for W (out, in)."""
+        term = terms[0]
+        if not isinstance(term, GroupSparse):
+            return (natural(w, term, metric, clip),)
+        return (salient(w, term, metric, clip, self._weights(metric, w.shape[1]), self.balance),)
 
     def _weights(self, metric: Metric, cols: int) -> Tensor:
         """What the square of a weight of each input costs, (in,)."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Activation, Integer, groups
+from intaglio.formats import Integer, groups
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import Dense, Metric, Term
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ else:
 ROWS = 128  # handled at once, so that they stay in the cache from step to step
 
 
-class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="hqq"):
+class Hqq(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="hqq"):
     """min over zero and e of |e|_p^p + beta/2 |w - decoded - e|^2, in turn: e takes what should count little.
 
     Scales stay as fitted. With p < 1 the few large errors weigh less than squares would have them. Terms
@@ -37,34 +37,21 @@ class Hqq(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
     beta: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     growth: Annotated[float, msgspec.Meta(ge=1)] = 1.01
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-
-        def find(rest: Tensor, term: Term) -> Found:
-            return self.find(rest, term, clip)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
-
-    def find(self, w: Tensor, term: Term, clip: Clip | None = None) -> Found:
-        """W (out, in) as one term."""
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, for W (out, in); the metric is not looked at."""
+        term = terms[0]
         if not (isinstance(term, Dense) and isinstance(term.format, Integer) and not term.format.symmetric):
-            return natural(w, term, Metric(), clip)
+            return (natural(w, term, Metric(), clip),)
         shrink = clip.search(w, term.format, Metric()) if clip else None
         tables = term.format.fit(w, shrink=shrink)
         scale, zero = tables["scale"], tables["zero"]
         parts = [slice(begin, begin + ROWS) for begin in range(0, len(w), ROWS)]
         tables["zero"] = torch.cat([self.moved(term.format, w[p], scale[p], zero[p]) for p in parts])
-        return Found(term.format.pack(term.format.encode(w, tables), tables), {})
+        return (Found(term.format.pack(term.format.encode(w, tables), tables), {}),)
+
+    def reads_inputs(self, terms: Sequence[Term], clip: Clip | None) -> bool:
+        """No."""
+        return False
 
     def moved(self, fmt: Integer, w: Tensor, scale: Tensor, stored: Tensor) -> Tensor:
         """Stored zeros from `stored` on: those of the least mean error, once it falls no more."""

@@ -5,25 +5,27 @@ SqueezeLLM (2306.07629): the metric is the diagonal Fisher information of the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Activation, Csr
+from intaglio.formats import Csr
 from intaglio.formats.arrays import to_numpy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.codebook import ITERATIONS, STARTS, best_table
 from intaglio.solvers.natural import natural
 from intaglio.solvers.outliers import sensitive_and_large
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Codebook, Coded, Metric, Outliers, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import Codebook, Metric, Outliers, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
 
 
-class KMeans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="kmeans"):
+class KMeans(
+    InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="kmeans"
+):
     """Weighted k-means of each row for a codebook; of other terms see `natural`.
 
     Outliers followed by a codebook are found together: `sensitive` of all elements because they weigh most,
@@ -36,34 +38,15 @@ class KMeans(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
     sensitive: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0005
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-        ahead: Iterator[Term | None] = iter((*terms[1:], None))
-        made: list[Found] = []  # a codebook found with the outliers before it
-
-        def find(rest: Tensor, term: Term) -> Found:
-            following = next(ahead)
-            if made:
-                return made.pop()
-            if isinstance(term, Outliers) and isinstance(following, Codebook):
-                sparse, dense = self._apart(rest, term, following, metric)
-                made.append(dense)
-                return sparse
-            if isinstance(term, Codebook):
-                return self._table(rest, term, metric)
-            return natural(rest, term, metric, clip)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, or the outliers that begin them with the codebook after, for W (out, in)."""
+        match terms:
+            case [Outliers() as sparse, Codebook() as dense, *_]:
+                return self._apart(w, sparse, dense, metric)
+            case [Codebook() as term, *_]:
+                return (self._table(w, term, metric),)
+            case _:
+                return (natural(w, terms[0], metric, clip),)
 
     def _apart(self, w: Tensor, sparse: Outliers, dense: Codebook, metric: Metric) -> tuple[Found, Found]:
         """Outliers, and the codebook of the others."""

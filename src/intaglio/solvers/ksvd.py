@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from intaglio.formats import Activation
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.dictionary import blockwise, shared
 from intaglio.solvers.learning import Learning
 from intaglio.solvers.natural import natural
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Coded, DenseSparse, Dictionary, Metric, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import DenseSparse, Dictionary, Metric, Term
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 USUAL = Learning()
 
 
-class Ksvd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ksvd"):
+class Ksvd(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="ksvd"):
     """At most `sweeps` of sparse coding and updating the atoms; fewer when one gains less than `tolerance`.
 
     `picks`: atoms a signal chooses between two least squares; 1 is orthogonal matching pursuit as it was
@@ -34,29 +33,15 @@ class Ksvd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     tolerance: Annotated[float, msgspec.Meta(ge=0, lt=1)] = USUAL.tolerance
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = USUAL.seed
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-
-        def find(rest: Tensor, term: Term) -> Found:
-            match term:
-                case Dictionary():
-                    return shared(rest, term, metric, self.how)
-                case DenseSparse():
-                    return blockwise(rest, term, metric, self.how)
-                case _:
-                    return natural(rest, term, metric, clip)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, for W (out, in)."""
+        match terms[0]:
+            case Dictionary() as term:
+                return (shared(w, term, metric, self.how),)
+            case DenseSparse() as term:
+                return (blockwise(w, term, metric, self.how),)
+            case term:
+                return (natural(w, term, metric, clip),)
 
     @property
     def how(self) -> Learning:

@@ -26,7 +26,7 @@ def best_rank(w: Tensor, term: LowRank, metric: Metric) -> Found:
     """
     factor = root(metric, w.shape[1])
     u, s, v = torch.linalg.svd(w.double() @ factor, full_matrices=False)
-    rank = term.factors((w.shape[0], w.shape[1]))[1].shape[1]
+    rank = term.rank_of((w.shape[0], w.shape[1]))
     roots = s[:rank].sqrt()
     reads = torch.linalg.solve_triangular(factor, roots[:, None] * v[:rank], upper=False, left=False)
     return rounded((u[:, :rank] * roots).float(), reads.float(), term)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from intaglio.solvers.clip import Clip
@@ -33,6 +34,11 @@ from intaglio.types import State
 
 if TYPE_CHECKING:
     from intaglio.types import Tensor
+
+
+def guided(terms: Sequence[Term], clip: Clip | None) -> bool:
+    """Whether the metric changes what `natural` finds."""
+    return (clip is not None and clip.enabled) or not all(isinstance(term, Dense) for term in terms)
 
 
 @runtime_checkable

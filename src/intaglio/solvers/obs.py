@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from intaglio.errors import IntaglioError
-from intaglio.formats import Activation, Bilevel, Floating, Integer, Mixed, TwoLevel
+from intaglio.formats import Bilevel, Floating, Integer, Mixed, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Coded, Dense, Metric, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import Dense, Metric, Term
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
+class Obs(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
     """Error feedback under a full metric; under any other, columns are independent and it rounds to nearest.
 
     `damp`: share of H's mean diagonal added to its diagonal; GPTQ's 0.01 loses as much on unseen text or, on
@@ -46,28 +46,14 @@ class Obs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="ty
         if self.grid == "moving" and self.order != "natural":
             raise ValueError("grid `moving` needs order `natural`: a group's columns must follow one another")
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, for W (out, in)."""
+        term, one_by_one = terms[0], metric.h is not None and metric.h.ndim == 2
+        if one_by_one and isinstance(term, Dense) and not isinstance(term.format, Floating):
+            return (self._fed_back(w, term.format, metric, clip),)
+        return (natural(w, term, metric, clip),)
 
-        def find(rest: Tensor, term: Term) -> Found:
-            one_by_one = metric.h is not None and metric.h.ndim == 2
-            if one_by_one and isinstance(term, Dense) and not isinstance(term.format, Floating):
-                return self._find(rest, term.format, metric, clip)
-            return natural(rest, term, metric, clip)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
-
-    def _find(
+    def _fed_back(
         self, w: Tensor, fmt: Integer | TwoLevel | Bilevel | Mixed, metric: Metric, clip: Clip | None
     ) -> Found:
         assert metric.h is not None

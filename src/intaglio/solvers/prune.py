@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from intaglio.formats import Activation
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
-from intaglio.solvers.natural import natural
+from intaglio.solvers.natural import guided, natural
 from intaglio.solvers.obs import inverse_factor
 from intaglio.solvers.patterns import Pattern, dearest_of_blocks, dearest_share, stored, view
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import NM, Coded, Metric, Sparse, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import NM, Metric, Sparse, Term
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,9 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="prune"):
+class Prune(
+    InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="prune"
+):
     """Finds `nm` and `sparse` terms by a score; terms of other kinds in the natural way.
 
     magnitude: |w|, over the matrix | wanda: |w| times the norm of what it reads, in each row (2306.11695) |
@@ -37,29 +38,22 @@ class Prune(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     block: Annotated[int, msgspec.Meta(ge=16, le=4096, multiple_of=16)] = 128
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, for W (out, in)."""
+        term = terms[0]
+        if not isinstance(term, NM | Sparse):
+            return (natural(w, term, metric, clip),)
+        if self.score == "magnitude":
+            return (view(w, term, Metric(), of_rows=False),)
+        if self.score == "wanda" or metric.h is None or metric.h.ndim == 1:
+            return (view(w, term, metric),)
+        return (self._compensated(w, term, metric.h),)
 
-        def find(rest: Tensor, term: Term) -> Found:
-            if not isinstance(term, NM | Sparse):
-                return natural(rest, term, metric, clip)
-            if self.score == "magnitude":
-                return view(rest, term, Metric(), of_rows=False)
-            if self.score == "wanda" or metric.h is None or metric.h.ndim == 1:
-                return view(rest, term, metric)
-            return self._compensated(rest, term, metric.h)
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
+    def reads_inputs(self, terms: Sequence[Term], clip: Clip | None) -> bool:
+        """Unless the magnitude says everything."""
+        scored = [term for term in terms if isinstance(term, NM | Sparse)]
+        others = [term for term in terms if not isinstance(term, NM | Sparse)]
+        return (bool(scored) and self.score != "magnitude") or guided(others, clip)
 
     def _compensated(self, w: Tensor, term: Pattern, h: Tensor) -> Found:
         """Column by column: what is left out of one is made up for by those after it."""

@@ -1,13 +1,14 @@
-"""A matrix as a sum of terms, found one after another or together: what all solvers share."""
+"""A matrix as a sum of terms, found one after another: what all solvers share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from intaglio.errors import IntaglioError
 from intaglio.formats import Activation
 from intaglio.formats.arrays import to_numpy
+from intaglio.solvers.clip import Clip
 from intaglio.terms import Coded, Metric, Term
 from intaglio.types import Array, State
 
@@ -22,49 +23,45 @@ class Found(NamedTuple):
     notes: dict[str, float]
 
 
-def in_sequence(
-    w: Tensor,
-    terms: Sequence[Term],
-    metric: Metric,
-    find: Callable[[Tensor, Term], Found],
-    *,
-    activation: Activation | None,
-    bias: Tensor | None,
-    name: str,
-) -> Coded:
-    """W (out, in) as the sum of `terms`, `find` coding what is left of W as each."""
+class InSequence:
+    """A solver that finds the terms of a matrix in their order, each for what those before it leave."""
 
-    def one_by_one(rest: Tensor) -> Iterator[Found]:
-        for term in terms:
-            found = find(rest, term)
-            yield found
-            rest = rest - term.decode(found.state, (w.shape[0], w.shape[1]))
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, or as many of the first as are found together, for W (out, in) float32."""
+        raise NotImplementedError
 
-    return together(w, terms, metric, one_by_one, activation=activation, bias=bias, name=name)
+    def reads_inputs(self, terms: Sequence[Term], clip: Clip | None) -> bool:
+        """Whether what is found depends on the metric: else no text needs to be read."""
+        return True
 
+    def solve(
+        self,
+        w: Tensor,
+        terms: Sequence[Term],
+        metric: Metric,
+        *,
+        clip: Clip | None = None,
+        activation: Activation | None = None,
+        bias: Tensor | None = None,
+        name: str = "matrix",
+    ) -> Coded:
+        """W (out, in) as the sum of `terms`.
 
-def together(
-    w: Tensor,
-    terms: Sequence[Term],
-    metric: Metric,
-    find: Callable[[Tensor], Iterable[Found]],
-    *,
-    activation: Activation | None,
-    bias: Tensor | None,
-    name: str,
-) -> Coded:
-    """W (out, in) as the sum of `terms`, `find` giving all of them, in their order."""
-    _check(w, terms, metric, name)
-    state: dict[str, Array] = {}
-    notes: dict[str, float] = {}
-    rest = w.detach().float()
-    for i, (term, found) in enumerate(zip(terms, find(rest), strict=True)):
-        state |= {f"{i}.{name}": array for name, array in found.state.items()}
-        notes |= found.notes
-        rest = rest - term.decode(found.state, (w.shape[0], w.shape[1]))
-    notes["error"] = metric.relative(w.float(), w.float() - rest)
-    stored_bias = None if bias is None else to_numpy(bias.float())
-    return Coded((w.shape[0], w.shape[1]), tuple(terms), state, activation, stored_bias, notes)
+        Raises IntaglioError: no terms, or no finite matrix, or no finite metric of its shape.
+        """
+        _check(w, terms, metric, name)
+        state: dict[str, Array] = {}
+        notes: dict[str, float] = {}
+        rest, done = w.detach().float(), 0
+        while done < len(terms):
+            for found in self.find(rest, terms[done:], metric, clip):
+                state |= {f"{done}.{name}": array for name, array in found.state.items()}
+                notes |= found.notes
+                rest = rest - terms[done].decode(found.state, (w.shape[0], w.shape[1]))
+                done += 1
+        notes["error"] = metric.relative(w.float(), w.float() - rest)
+        stored_bias = None if bias is None else to_numpy(bias.float())
+        return Coded((w.shape[0], w.shape[1]), tuple(terms), state, activation, stored_bias, notes)
 
 
 def _check(w: Tensor, terms: Sequence[Term], metric: Metric, name: str) -> None:

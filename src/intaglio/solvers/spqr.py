@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
-from intaglio.formats import Activation, Bilevel, Csr, Floating, Integer, Mixed, TwoLevel
+from intaglio.formats import Bilevel, Csr, Floating, Integer, Mixed, TwoLevel
 from intaglio.formats.arrays import to_numpy
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.isolate import without_outliers
 from intaglio.solvers.natural import natural
 from intaglio.solvers.obs import inverse_factor
-from intaglio.solvers.sequence import Found, in_sequence
-from intaglio.terms import Coded, Dense, Metric, Outliers, Term
+from intaglio.solvers.sequence import Found, InSequence
+from intaglio.terms import Dense, Metric, Outliers, Term
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="spqr"):
+class Spqr(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="spqr"):
     """A dense term and the outliers after it are found as one; `tau` decides how many, not the term's share.
 
     limit = tau * mean over the inputs of var(W[:, j]) / U[j,j]^2: a larger tau isolates fewer weights.
@@ -46,35 +46,16 @@ class Spqr(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     block: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
     order: Literal["natural", "activation"] = "activation"
 
-    def solve(
-        self,
-        w: Tensor,
-        terms: Sequence[Term],
-        metric: Metric,
-        *,
-        clip: Clip | None = None,
-        activation: Activation | None = None,
-        bias: Tensor | None = None,
-        name: str = "matrix",
-    ) -> Coded:
-        """W (out, in) as the sum of `terms`."""
-        following = iter((*terms[1:], None))
-        isolated: list[Tensor] = []
+    def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
+        """The first of `terms`, with the outliers after it if it is dense, for W (out, in)."""
+        term = terms[0]
+        if not isinstance(term, Dense) or isinstance(term.format, Floating | Mixed):
+            return (natural(w, term, metric, clip),)
+        isolates = len(terms) > 1 and isinstance(terms[1], Outliers)
+        found, isolated = self._fed_back(w, term.format, metric, clip, self.tau if isolates else math.inf)
+        return (found, _stored(isolated)) if isolates else (found,)
 
-        def find(rest: Tensor, term: Term) -> Found:
-            after = next(following)
-            if isinstance(term, Outliers) and isolated:
-                return _stored(isolated.pop())
-            if not isinstance(term, Dense) or isinstance(term.format, Floating | Mixed):
-                return natural(rest, term, metric, clip)
-            tau = self.tau if isinstance(after, Outliers) else math.inf
-            found, outliers = self._find(rest, term.format, metric, clip, tau)
-            isolated[:] = [outliers] if isinstance(after, Outliers) else []
-            return found
-
-        return in_sequence(w, terms, metric, find, activation=activation, bias=bias, name=name)
-
-    def _find(
+    def _fed_back(
         self, w: Tensor, fmt: Integer | TwoLevel | Bilevel, metric: Metric, clip: Clip | None, tau: float
     ) -> tuple[Found, Tensor]:
         """The dense term, and what the codes of its outliers miss (out, in), zero elsewhere."""

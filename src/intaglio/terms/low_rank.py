@@ -28,8 +28,12 @@ class LowRank(
 
     def factors(self, shape: tuple[int, int]) -> tuple[Factor, ...]:
         """What reads the input, and what makes the output of that."""
-        rank = min(self.rank or self._affordable(shape), *shape)
+        rank = self.rank_of(shape)
         return Factor("right", (rank, shape[1]), self.format), Factor("left", (shape[0], rank), self.format)
+
+    def rank_of(self, shape: tuple[int, int]) -> int:
+        """Of the two factors of a matrix of this shape."""
+        return min(self.rank or self._affordable(shape), *shape)
 
     def _affordable(self, shape: tuple[int, int]) -> int:
         assert self.compression is not None
