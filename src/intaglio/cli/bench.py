@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -93,7 +92,7 @@ def command(
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
     signal.signal(signal.SIGTERM, _end)
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(_silent) as progress:
+    with console.progress(quiet=quiet) as progress:
         result = bench(request, progress)
     if html is not None:
         html.write_text(page(result), encoding="utf-8")
@@ -118,10 +117,6 @@ def _sizes(option: str, text: str) -> tuple[int, ...]:
 def _end(number: int, frame: object) -> NoReturn:
     """Told to end: processes are stopped and files removed on the way out."""
     sys.exit(128 + number)
-
-
-def _silent(what: str, done: int, of: int) -> None:
-    """No progress shown."""
 
 
 def _show(result: Result) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +26,7 @@ def command(
     ] = None,
     windows: Annotated[int, typer.Option(min=1, help="Windows of text to score.")] = 24,
     seq_len: Annotated[int, typer.Option(min=2, help="Tokens in a window of text.")] = 512,
-    calibration: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Text to observe: .txt, .jsonl or pydoc; may be given several times."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Windows to observe.", show_default="each recipe's")
     ] = None,
@@ -67,7 +61,6 @@ def command(
     from intaglio.comparison import Request, compare
     from intaglio.comparison.page import page, summary
     from intaglio.comparison.table import broken, table
-    from intaglio.evaluation.measure import silent
 
     request = Request(
         model=model,
@@ -85,7 +78,7 @@ def command(
     )
     options.check_parent("--html", html)
     say = (lambda line: None) if quiet else console.note
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+    with console.progress(quiet=quiet) as progress:
         found = compare(request, progress, say)
     written = html or request.kept / "report.html"
     written.write_text(page(found), encoding="utf-8")

@@ -17,12 +17,7 @@ def command(
         str, typer.Option("--recipe", "-r", help="A recipe's name (intaglio recipes) or YAML file.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The directory to write.")],
-    calibration: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Text to observe: .txt, .jsonl or pydoc; may be given several times."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Windows to observe.", show_default="the recipe's")
     ] = None,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from intaglio.pages.table import Table
 
+Progress: TypeAlias = Callable[[str, int, int], None]
 PIPE_WIDTH = 160  # columns of a table that no terminal shows
 
 
@@ -65,8 +66,20 @@ def pairs(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr: what, done, of; nothing of nothing where that is not known."""
+def progress(*, quiet: bool, lines: bool = False) -> Iterator[Progress]:
+    """What is told what is done, done, and of how many; nothing of nothing where that is not known.
+
+    A bar on a terminal's stderr; elsewhere a line each, if `lines`, or nothing.
+    """
+    if not quiet and sys.stderr.isatty():
+        with _bar() as shown:
+            yield shown
+    else:
+        yield _line if lines and not quiet else lambda what, done, of: None
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -75,8 +88,7 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of or None)
 
 
-def line(what: str, done: int, of: int) -> None:
-    """The same where there is no terminal, as a line."""
+def _line(what: str, done: int, of: int) -> None:
     note(f"[{done}/{of}] {what}")
 
 

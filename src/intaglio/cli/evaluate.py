@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,10 +54,9 @@ def command(
 ) -> None:
     from intaglio.cli import console, report
     from intaglio.evaluation import evaluate
-    from intaglio.evaluation.measure import silent
 
-    names = [name.strip() for group in tasks or () for name in group.split(",") if name.strip()]
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(silent) as progress:
+    names = [name for group in tasks or () for name in options.names(group)]
+    with console.progress(quiet=quiet) as progress:
         result: Result = evaluate(
             model,
             against,

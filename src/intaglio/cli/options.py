@@ -22,6 +22,14 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no statistics.")]
+Calibration = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        help="Text to observe: .txt, .jsonl or pydoc; may be given several times.",
+    ),
+]
 
 # how the model is opened
 KV = Annotated[

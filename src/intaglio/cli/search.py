@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -45,12 +44,7 @@ def command(
             "--output", "-o", metavar="FILE", help="The recipe to write.", show_default="among what is kept"
         ),
     ] = None,
-    calibration: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Text to observe: .txt, .jsonl or pydoc; may be given several times."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
     samples: Annotated[int, typer.Option(min=1, help="Windows to observe.")] = 32,
     seq_len: Annotated[int, typer.Option(min=2, help="Tokens in a window.")] = 512,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
@@ -67,7 +61,6 @@ def command(
 ) -> None:
     openmp.wait_passively()  # before torch is imported
     from intaglio.cli import console
-    from intaglio.evaluation.measure import silent
     from intaglio.recipe import Calibration, dump_recipe
     from intaglio.search import Request, search
     from intaglio.search.page import page
@@ -88,8 +81,7 @@ def command(
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
     options.check_parent("--output", output)
-    plain = silent if quiet else console.line
-    with console.bar() if sys.stderr.isatty() and not quiet else nullcontext(plain) as progress:
+    with console.progress(quiet=quiet, lines=True) as progress:
         found = search(request, progress)
     written = output or request.kept / "recipe.yaml"
     written.write_text(dump_recipe(found.recipe), encoding="utf-8")
