@@ -10,7 +10,7 @@ import numpy as np
 from intaglio.errors import IntaglioError
 from intaglio.formats import groups
 from intaglio.formats.arrays import Stored, to_numpy, to_torch
-from intaglio.formats.grid import Grid
+from intaglio.formats.grid import Grid, OnGrid
 from intaglio.formats.integer import GroupSize
 from intaglio.formats.pack import pack, packed_width, unpack
 from intaglio.lazy import lazy
@@ -26,7 +26,9 @@ else:
 StatisticBits = Annotated[int, msgspec.Meta(ge=1, le=8)]
 
 
-class Bilevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="bilevel"):
+class Bilevel(
+    OnGrid, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="bilevel"
+):
     """w = scale * (codes - zero), the zero a real number; each of both is low[r,g] + step[r,g] * code[n,g].
 
     A run r is `rows` neighbouring outputs, the last perhaps fewer, which share low and step in each group.
@@ -77,14 +79,6 @@ class Bilevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         )
         low, high = torch.zeros_like(scale), torch.full_like(scale, self.highest)
         return Grid(scale, zero, low, high, scale.new_ones((len(scale), 1)), self.group_size)
-
-    def encode(self, w: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Nearest codes, uint8 (out, in)."""
-        return self.grid(tables).encode(w)
-
-    def decode(self, codes: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Values, float32 (out, in)."""
-        return self.grid(tables).decode(codes)
 
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
@@ -140,10 +134,6 @@ class Bilevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
             "zero_code": Stored(byte, (rows, packed_width(count, self.zero_bits))),
             "zero_range": ranges,
         }
-
-    def nbits(self, shape: tuple[int, int]) -> int:
-        """All stored bits."""
-        return sum(array.nbits for array in self.arrays(shape).values())
 
     def faults(self, state: State) -> str | None:
         """What is wrong with the values of arrays whose types and shapes are right, or None."""

@@ -1,11 +1,11 @@
-"""An evenly spaced grid per group of columns: what `Integer` and `TwoLevel` have in common."""
+"""An evenly spaced grid per group of columns: what every format of codes has in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from intaglio.formats.arrays import to_numpy, to_torch
+from intaglio.formats.arrays import Stored, to_numpy, to_torch
 from intaglio.formats.groups import split
 from intaglio.formats.pack import pack, unpack
 from intaglio.lazy import lazy
@@ -45,6 +45,30 @@ class Grid:
         step, zero, row = self.step[:, :, None], self.zero[:, :, None], self.row[:, :, None]
         values = (split(codes, self.group_size) - zero).mul_(step).mul_(row)
         return values.reshape(len(codes), -1)[:, : codes.shape[1]].contiguous()
+
+
+class OnGrid:
+    """A format whose tables describe a grid: what follows from it."""
+
+    def grid(self, tables: dict[str, Tensor]) -> Grid:
+        """The grid that the tables describe."""
+        raise NotImplementedError
+
+    def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
+        """Type and shape of everything stored for a matrix of this shape."""
+        raise NotImplementedError
+
+    def encode(self, w: Tensor, tables: dict[str, Tensor]) -> Tensor:
+        """Nearest codes, uint8 (out, in)."""
+        return self.grid(tables).encode(w)
+
+    def decode(self, codes: Tensor, tables: dict[str, Tensor]) -> Tensor:
+        """Values, float32 (out, in)."""
+        return self.grid(tables).decode(codes)
+
+    def nbits(self, shape: tuple[int, int]) -> int:
+        """All stored bits."""
+        return sum(array.nbits for array in self.arrays(shape).values())
 
 
 def pack_grid(codes: Tensor, tables: dict[str, Tensor], bits: int) -> State:

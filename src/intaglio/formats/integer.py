@@ -10,7 +10,7 @@ import numpy as np
 from intaglio.errors import IntaglioError
 from intaglio.formats import groups
 from intaglio.formats.arrays import Stored
-from intaglio.formats.grid import Grid, pack_grid, unpack_grid
+from intaglio.formats.grid import Grid, OnGrid, pack_grid, unpack_grid
 from intaglio.formats.pack import packed_width
 from intaglio.lazy import lazy
 from intaglio.types import State
@@ -25,7 +25,7 @@ else:
 GroupSize = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 
 
-class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
+class Integer(OnGrid, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="int"):
     """w = (codes - zero) * scale, codes unsigned; `symmetric`: zero is 2^(bits-1), not stored; code 0 unused.
 
     codes packed | zero uint8 (out, groups) | scale float16 (out, groups), or float32 (out, 1) without groups
@@ -77,14 +77,6 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         high = torch.full_like(scale, self.highest)
         return Grid(scale, zero, low, high, scale.new_ones((len(scale), 1)), self.group_size)
 
-    def encode(self, w: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Nearest codes, uint8 (out, in)."""
-        return self.grid(tables).encode(w)
-
-    def decode(self, codes: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Values, float32 (out, in)."""
-        return self.grid(tables).decode(codes)
-
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
         return pack_grid(codes, tables, self.bits)
@@ -103,10 +95,6 @@ class Integer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         if not self.symmetric:
             stored["zero"] = Stored(np.dtype(self.zero), tables)
         return stored
-
-    def nbits(self, shape: tuple[int, int]) -> int:
-        """All stored bits."""
-        return sum(array.nbits for array in self.arrays(shape).values())
 
     def faults(self, state: State) -> str | None:
         """What is wrong with the values of arrays whose types and shapes are right, or None."""

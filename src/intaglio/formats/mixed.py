@@ -9,7 +9,7 @@ import numpy as np
 
 from intaglio.formats import groups
 from intaglio.formats.arrays import Stored, to_numpy, to_torch
-from intaglio.formats.grid import Grid
+from intaglio.formats.grid import Grid, OnGrid
 from intaglio.formats.integer import GroupSize, round_scale
 from intaglio.formats.pack import pack, packed_width, unpack
 from intaglio.lazy import lazy
@@ -25,7 +25,7 @@ else:
 Share = Annotated[float, msgspec.Meta(ge=0.05, le=1)]
 
 
-class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="mixed"):
+class Mixed(OnGrid, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="mixed"):
     """w = (code - 2^(b-1)) * scale, b = `bits`, but `kept_bits` in the last `kept` groups (Atom, 2310.19102).
 
     scale = clip * max|w| / (2^(bits-1) - 1) of a group, and of those kept max|w| / (2^(kept_bits-1) - 1),
@@ -74,14 +74,6 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         low = (bits == 8).float().repeat(len(scale), 1)
         return Grid(scale, zero, low, 2 * zero - 1, scale.new_ones((len(scale), 1)), self.group_size)
 
-    def encode(self, w: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Nearest codes, uint8 (out, in)."""
-        return self.grid(tables).encode(w)
-
-    def decode(self, codes: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Values, float32 (out, in)."""
-        return self.grid(tables).decode(codes)
-
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
         split, all_codes = self.split(codes.shape[1]), to_numpy(codes)
@@ -105,10 +97,6 @@ class Mixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         scales = (-(-rows // self.rows), groups.count(cols, self.group_size))
         stored = {name: Stored(byte, (rows, width)) for name, width in widths.items() if width}
         return stored | {"scale": Stored(np.dtype(np.float16), scales)}
-
-    def nbits(self, shape: tuple[int, int]) -> int:
-        """All stored bits."""
-        return sum(array.nbits for array in self.arrays(shape).values())
 
     def faults(self, state: State) -> str | None:
         """What is wrong with the values of arrays whose types and shapes are right, or None."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from intaglio.formats import groups
 from intaglio.formats.arrays import Stored
-from intaglio.formats.grid import Grid, pack_grid, unpack_grid
+from intaglio.formats.grid import Grid, OnGrid, pack_grid, unpack_grid
 from intaglio.formats.integer import GroupSize
 from intaglio.formats.pack import packed_width
 from intaglio.lazy import lazy
@@ -23,7 +23,9 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="two_level"):
+class TwoLevel(
+    OnGrid, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="two_level"
+):
     """w = scale[n] * (group_scale[n,g] * (codes - group_zero[n,g])), the inner integer within int8.
 
     codes packed | scale float32 (out, 1) | group_scale, group_zero uint8 (out, groups)
@@ -79,14 +81,6 @@ class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
         low, high = (zero - reach).clamp(min=0), (zero + reach).clamp(max=self.highest)
         return Grid(step, zero, low, high, tables["scale"], self.group_size)
 
-    def encode(self, w: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Nearest codes, uint8 (out, in). One rounding; through the rounded 8-bit value it would be two."""
-        return self.grid(tables).encode(w)
-
-    def decode(self, codes: Tensor, tables: dict[str, Tensor]) -> Tensor:
-        """Values, float32 (out, in)."""
-        return self.grid(tables).decode(codes)
-
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
         return pack_grid(codes, tables, self.bits)
@@ -105,10 +99,6 @@ class TwoLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
             "group_scale": Stored(byte, tables),
             "group_zero": Stored(byte, tables),
         }
-
-    def nbits(self, shape: tuple[int, int]) -> int:
-        """All stored bits."""
-        return sum(array.nbits for array in self.arrays(shape).values())
 
     def faults(self, state: State) -> str | None:
         """What is wrong with the values of arrays whose types and shapes are right, or None."""
