@@ -62,6 +62,13 @@ def test_an_order_keeps_the_function(apart: bool) -> None:
     assert torch.allclose(found, transformer.forward(source, ids), atol=1e-5)
 
 
+def test_an_order_of_the_table_of_tokens_is_refused() -> None:
+    source = plain("llama-biased")
+    table = ordered(source.linears[roles.EMBEDDING], Floating("float32"), None, 0)
+    with pytest.raises(IntaglioError, match=f"{roles.EMBEDDING}: a table of tokens has no order of inputs"):
+        Executor(source.replace({roles.EMBEDDING: table}))
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("apart", [False, True], ids=["one order", "orders apart"])

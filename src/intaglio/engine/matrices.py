@@ -82,9 +82,9 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
     def packed(*names: str) -> list[Packed]:
         return pack(checkpoint.linears, names, isa, threads)
 
-    if checkpoint.linears[roles.EMBEDDING].order is not None:
-        raise IntaglioError(f"{roles.EMBEDDING}: a table of tokens has no order of inputs")
     matrices: Matrices = {"embedding": packed(roles.EMBEDDING)}
+    if any(one.reader.reading.order is not None for one in matrices["embedding"]):
+        raise IntaglioError(f"{roles.EMBEDDING}: a table of tokens has no order of inputs")
     for key, name in (("embed_proj", roles.EMBED_PROJ), ("head_proj", roles.HEAD_PROJ), ("head", roles.HEAD)):
         if name in checkpoint.linears:
             matrices[key] = packed(name)

@@ -281,10 +281,6 @@ def stacks(m: Operand, choice: Choice) -> bool:
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
-    if choice.kind == GROUPS:
-        group, arrays = groups.arrays(operands)
-        rows = sum(m.shape[0] for m in operands)
-        return _native.structured(GROUPS, rows, first.shape[1], group, arrays, isa)
     if choice.kind >= CSR:
         each = [pieces.pieces(m.layout, m.state, m.shape) for m in operands]
         arrays = each[0].arrays

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from intaglio.formats import Floating, Integer, Mixed
-from intaglio.types import Array
 
 if TYPE_CHECKING:
     from intaglio.kernels.cpu import Operand
@@ -34,21 +30,3 @@ def declines(m: Operand) -> str | None:
     if min(reads.group_size, cols) != min(form.group_size, cols):
         return f"reads activations in the groups of the weights, {form.group_size}, got {reads.group_size}"
     return None
-
-
-def arrays(operands: Sequence[Operand]) -> tuple[int, list[Array]]:
-    """Columns of a group; codes of 4 bits, of 8 bits, and scales, of all rows of matrices of one format."""
-    first = operands[0]
-    assert isinstance(first.layout, Mixed | Integer)
-    each = [_arrays(m) for m in operands]
-    stacked = [np.ascontiguousarray(np.concatenate(one)).reshape(-1) for one in zip(*each, strict=True)]
-    return min(first.layout.group_size or first.shape[1], first.shape[1]), stacked
-
-
-def _arrays(m: Operand) -> tuple[Array, Array, Array]:
-    none = np.empty((m.shape[0], 0), np.uint8)
-    codes, kept, scale = m.state.get("codes", none), m.state.get("kept", none), m.state["scale"]
-    assert isinstance(m.layout, Mixed | Integer)
-    if isinstance(m.layout, Mixed):
-        scale = np.repeat(scale, m.layout.rows, 0)[: m.shape[0]]
-    return (none, np.hstack([codes, kept]), scale) if m.layout.bits == 8 else (codes, kept, scale)

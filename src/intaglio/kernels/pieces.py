@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from intaglio.formats import NM, Bilevel, BlockDiagonal, Bsr, Layout, Lookup, SparseRows, Trits
+from intaglio.formats import (
+    NM,
+    Bilevel,
+    BlockDiagonal,
+    Bsr,
+    Integer,
+    Layout,
+    Lookup,
+    Mixed,
+    SparseRows,
+    Trits,
+)
 from intaglio.formats.pack import pack
 from intaglio.types import Array, State
 
@@ -27,6 +38,8 @@ def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
             return _bilevel(layout, state, shape)
         case Bsr():
             return _bsr(layout, state, shape)
+        case Integer() | Mixed():
+            return _groups(layout, state, shape)
         case SparseRows():
             columns, values = layout.parts(state, shape)
             return Pieces([columns.ravel(), values.ravel()], columns.shape[1])
@@ -50,6 +63,16 @@ def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
     return Pieces(
         [codes.ravel(), (scale | zero << 4).ravel(), ranges.ravel()], min(layout.group_size, shape[1])
     )
+
+
+def _groups(layout: Integer | Mixed, state: State, shape: tuple[int, int]) -> Pieces:
+    """Codes of 4 bits, of 8 bits, and a scale for each group of every row."""
+    none = np.empty((shape[0], 0), np.uint8)
+    codes, kept, scale = state.get("codes", none), state.get("kept", none), state["scale"]
+    if isinstance(layout, Mixed):
+        scale = np.repeat(scale, layout.rows, 0)[: shape[0]]
+    four, eight = (none, np.hstack([codes, kept])) if layout.bits == 8 else (codes, kept)
+    return Pieces([four.ravel(), eight.ravel(), scale.ravel()], min(layout.group_size or shape[1], shape[1]))
 
 
 def _bsr(layout: Bsr, state: State, shape: tuple[int, int]) -> Pieces:
