@@ -87,5 +87,17 @@ inline float groups_dot(const Matrix* w, int32_t r, const Activations* x, int64_
   return sum;
 }
 
+// A token's n numbers rounded to codes group by group, as `rounded` does one group; zeros up to whole vectors.
+template <int32_t rounded(const float* x, int32_t n, int32_t bits, float clip, int8_t* q, float* scale)>
+void round_groups(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums) {
+  const int32_t groups = int32_t(div_up(n, r->size));
+  memset(q, 0, size_t(round_up(n, 64)));
+  for (int32_t g = 0, i = 0; g < groups; ++g, i += r->size) {
+    const bool kept = g >= groups - r->kept;
+    sums[g] = rounded(x + i, i + r->size < n ? r->size : n - i, kept ? r->kept_bits : r->bits,
+                      kept ? 1 : r->clip, q + i, scale + g);
+  }
+}
+
 }  // namespace
 }  // namespace intaglio

@@ -183,16 +183,6 @@ int32_t quantize_group(const float* x, int32_t n, int32_t bits, float clip, int8
   return sum;
 }
 
-void quantize_groups(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums) {
-  const int32_t groups = int32_t(div_up(n, r->size));
-  memset(q, 0, size_t(round_up(n, 64)));
-  for (int32_t g = 0, i = 0; g < groups; ++g, i += r->size) {
-    const bool kept = g >= groups - r->kept;
-    sums[g] = quantize_group(x + i, i + r->size < n ? r->size : n - i, kept ? r->kept_bits : r->bits,
-                             kept ? 1 : r->clip, q + i, scale + g);
-  }
-}
-
 void rms_norm(const float* x, const float* weight, int32_t n, float eps, float* out) {
   double squares = 0;
   for (int32_t i = 0; i < n; ++i) squares += double(x[i]) * x[i];
@@ -360,7 +350,7 @@ void read(const void* from, int64_t bytes, int32_t* out) {
 }  // namespace
 
 extern const Kernels kScalar = {
-    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, quantize_groups, rms_norm, gate,
+    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, round_groups<quantize_group>, rms_norm, gate,
     rope,     axpy,      softcap,      page_bytes, page_write, page_read, attend_scratch, attend,
     peak,     read,
 };

@@ -6,7 +6,7 @@
 namespace intaglio {
 
 extern const Kernels INTAGLIO_TABLE = {
-    INTAGLIO_NAME, 2 * L,   matrix_bytes, pack,  lay_any, linear,     accumulate, row,            quantize, quantize_groups, rms_norm, gate,
+    INTAGLIO_NAME, 2 * L,   matrix_bytes, pack,  lay_any, linear,     accumulate, row,            quantize, round_groups<quantize_group>, rms_norm, gate,
     rope,          axpy,    softcap,      page_bytes, page_write, page_read,  attend_scratch, attend,
     peak,          read,
 };

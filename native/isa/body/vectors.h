@@ -179,15 +179,5 @@ inline int32_t quantize_group(const float* x, int32_t n, int32_t bits, float cli
   return sum_codes(q, n);
 }
 
-inline void quantize_groups(const float* x, int32_t n, const Rounding* r, int8_t* q, float* scale, int32_t* sums) {
-  const int32_t groups = int32_t(div_up(n, r->size));
-  memset(q, 0, size_t(round_up(n, 64)));
-  for (int32_t g = 0, i = 0; g < groups; ++g, i += r->size) {
-    const bool kept = g >= groups - r->kept;
-    sums[g] = quantize_group(x + i, i + r->size < n ? r->size : n - i, kept ? r->kept_bits : r->bits,
-                             kept ? 1 : r->clip, q + i, scale + g);
-  }
-}
-
 }  // namespace
 }  // namespace intaglio
