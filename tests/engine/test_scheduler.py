@@ -256,7 +256,7 @@ def test_the_oldest_prompt_always_gets_a_quarter_and_no_token_is_left_over(
     for sequence, (_, _, priority) in zip(later, others, strict=True):
         sequence.priority = priority
         scheduler.add(sequence)
-    while oldest.missing > 1:
+    while not oldest.full:
         decoding = sum(s.missing == 1 for s in scheduler.running)
         chunks = scheduler.schedule()
         own = sum(chunk.size for chunk in chunks if chunk.sequence is oldest)
