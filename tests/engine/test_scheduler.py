@@ -62,35 +62,67 @@ def finish(scheduler: Scheduler) -> list[int]:
             assert len(chunk.sequence.tokens) <= chunk.sequence.limit
             if chunk.sequence.full:
                 scheduler.remove(chunk.sequence)
-        assert scheduler.pool.available + sum(len(s.pages) for s in scheduler.running) == scheduler.pool.count
+        used = {page for s in scheduler.running for page in s.pages}
+        assert scheduler.pool.available + len(used) == scheduler.pool.count
+        for ranks in ([s.rank for s in scheduler.running], [s.rank for s in scheduler.waiting]):
+            assert ranks == sorted(ranks)
     return sizes
 
 
-def made(lengths: list[tuple[int, int]]) -> list[Sequence]:
+def made(lengths: list[tuple[int, int]], *, shared: int = 0) -> list[Sequence]:
+    """Sequences of so many tokens, to grow by so many; the first `shared` tokens are the same in all."""
     rng = np.random.default_rng(0)
-    return [Sequence(rng.integers(0, 1000, n).tolist(), GREEDY, n + more) for n, more in lengths]
+    same = rng.integers(0, 1000, shared).tolist()
+    texts = [[*same[:n], *rng.integers(0, 1000, max(0, n - shared)).tolist()] for n, _ in lengths]
+    return [Sequence(text, GREEDY, n + more) for text, (n, more) in zip(texts, lengths, strict=True)]
+
+
+def run_step(scheduler: Scheduler) -> list[Chunk]:
+    """One step, in which everybody who draws draws the same."""
+    chunks = scheduler.schedule()
+    count(scheduler, chunks)
+    return chunks
+
+
+def count(scheduler: Scheduler, chunks: list[Chunk]) -> None:
+    for chunk in chunks:
+        draws = chunk.draws
+        scheduler.advance([chunk], [0])
+        if draws:
+            chunk.sequence.tokens.append(7)
 
 
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 200), st.integers(1, 90)), min_size=1, max_size=7),
+    priorities=st.lists(st.integers(-1, 1), min_size=7, max_size=7),
+    shared=st.sampled_from([None, 0, 70, 130, 200]),
     spare=st.integers(0, 6),
     max_tokens=st.integers(1, 150),
     max_sequences=st.integers(1, 8),
     max_draft=st.integers(0, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_sequence_gets_what_it_would_get_alone(
-    lengths: list[tuple[int, int]], spare: int, max_tokens: int, max_sequences: int, max_draft: int
+    lengths: list[tuple[int, int]],
+    priorities: list[int],
+    shared: int | None,
+    spare: int,
+    max_tokens: int,
+    max_sequences: int,
+    max_draft: int,
 ) -> None:
-    together, alone = made(lengths), made(lengths)
+    """`shared` None: without a prefix cache."""
+    together, alone = made(lengths, shared=shared or 0), made(lengths, shared=shared or 0)
     least = max(pages_for(n + more) for n, more in lengths)
     scheduler = Scheduler(
         PagePool(least + spare),
         max_tokens=max_tokens,
         max_sequences=max_sequences,
         lengths=Always(max_draft) if max_draft else None,
+        prefix_cache=shared is not None,
     )
-    for sequence in together:
+    for sequence, priority in zip(together, priorities, strict=False):
+        sequence.priority = priority
         scheduler.add(sequence)
     assert max(finish(scheduler)) <= max_tokens
     for one in alone:
@@ -153,3 +185,160 @@ def test_what_can_never_fit_is_refused_at_once() -> None:
     scheduler = Scheduler(PagePool(2), max_tokens=8, max_sequences=1)
     with pytest.raises(IntaglioError, match="129 tokens does not fit a KV memory of 128"):
         scheduler.add(Sequence([1] * 100, GREEDY, 129))
+
+
+def test_the_important_come_first_and_among_equals_the_first() -> None:
+    scheduler = Scheduler(PagePool(64), max_tokens=8, max_sequences=1)
+    sequences = made([(4, 1)] * 5)
+    for sequence, priority in zip(sequences, (0, 1, 0, -3, 1), strict=True):
+        sequence.priority = priority
+        scheduler.add(sequence)
+    served = []
+    while scheduler.busy:
+        served += [sequences.index(chunk.sequence) for chunk in run_step(scheduler)]
+        scheduler.remove(scheduler.running[0])
+    assert served == [3, 0, 2, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("priorities", "victim"), [((0, 0, 0), 2), ((5, 0, 0), 0), ((0, 1, 0), 1), ((1, 1, 0), 1)]
+)
+def test_the_least_important_gives_way_and_of_these_the_youngest(
+    priorities: tuple[int, ...], victim: int
+) -> None:
+    """All three need a page at once and one is left; who gave way comes back in its old rank."""
+    scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=3)
+    sequences = made([(PAGE, PAGE)] * 3)
+    for sequence, priority in zip(sequences, priorities, strict=True):
+        sequence.priority = priority
+        scheduler.add(sequence)
+    run_step(scheduler)
+    assert len(scheduler.running) == 3
+    run_step(scheduler)
+    assert (scheduler.waiting, scheduler.preemptions) == ([sequences[victim]], 1)
+    later = Sequence([1], GREEDY, 2, priority=priorities[victim])
+    scheduler.add(later)
+    assert scheduler.waiting == [sequences[victim], later]
+
+
+def test_a_short_prompt_passes_a_long_one_and_the_long_one_goes_on() -> None:
+    scheduler = Scheduler(PagePool(200), max_tokens=100, max_sequences=8)
+    long, *chats = made([(4000, 9), (60, 9), (60, 9), (70, 9)])
+    scheduler.add(long)
+    run_step(scheduler)
+    for chat in chats:
+        scheduler.add(chat)
+    assert [(c.sequence, c.size) for c in run_step(scheduler)] == [(long, 25), (chats[0], 60), (chats[1], 15)]
+    after = run_step(scheduler)  # one of them decodes
+    assert [(c.sequence, c.size) for c in after] == [
+        (chats[0], 1),
+        (long, 25),
+        (chats[1], 45),
+        (chats[2], 29),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(1, 9), st.integers(-1, 1)), max_size=12),
+    st.integers(1, 70),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_oldest_prompt_always_gets_a_quarter_and_no_token_is_left_over(
+    others: list[tuple[int, int, int]], max_tokens: int, prefix_cache: bool
+) -> None:
+    """However many come after it, and however short or important they are."""
+    scheduler = Scheduler(PagePool(100), max_tokens=max_tokens, max_sequences=16, prefix_cache=prefix_cache)
+    (oldest,) = made([(600, 1)])
+    scheduler.add(oldest)
+    run_step(scheduler)
+    later = made([(n, more) for n, more, _ in others])
+    for sequence, (_, _, priority) in zip(later, others, strict=True):
+        sequence.priority = priority
+        scheduler.add(sequence)
+    while not oldest.full:
+        decoding = sum(s.missing == 1 for s in scheduler.running)
+        chunks = scheduler.schedule()
+        own = sum(chunk.size for chunk in chunks if chunk.sequence is oldest)
+        assert own >= min(oldest.missing, (max_tokens - decoding) / 4)
+        wanted = sum(sequence.missing for sequence in scheduler.running)
+        assert sum(chunk.size for chunk in chunks) == min(max_tokens, wanted)
+        count(scheduler, chunks)
+        for sequence in [s for s in scheduler.running if s.full]:
+            scheduler.remove(sequence)
+
+
+def test_places_and_pages_open_the_door_not_the_tokens_of_a_step() -> None:
+    scheduler = Scheduler(PagePool(10), max_tokens=8, max_sequences=3)
+    sequences = made([(300, 1), (5, 1), (200, 1), (5, 1)])
+    for sequence in sequences:
+        scheduler.add(sequence)
+    scheduler.schedule()
+    assert scheduler.running == sequences[:3]
+    scheduler.remove(sequences[1])
+    scheduler.schedule()
+    assert scheduler.running == [sequences[0], sequences[2], sequences[3]]
+
+
+def test_nobody_passes_one_that_waits_for_pages_but_who_is_more_important() -> None:
+    scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=8)
+    running, large, small, urgent = made([(2 * PAGE, 5), (3 * PAGE, 1), (1, 1), (1, 1)])
+    urgent.priority = -1
+    scheduler.add(running)
+    run_step(scheduler)
+    for sequence in (large, small):
+        scheduler.add(sequence)
+    run_step(scheduler)
+    assert scheduler.waiting == [large, small]
+    scheduler.add(urgent)
+    run_step(scheduler)
+    assert (scheduler.running, scheduler.waiting) == ([urgent, running], [large, small])
+
+
+def test_a_step_that_did_not_take_place_costs_no_page() -> None:
+    scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=2, lengths=Always(9))
+    sequences = made([(PAGE - 4, 100), (30, 100)])
+    for sequence in sequences:
+        scheduler.add(sequence)
+    chunks = scheduler.schedule()
+    assert ([chunk.drafts for chunk in chunks], scheduler.pool.available) == ([9, 9], 1)
+    scheduler.cancel(chunks)
+    assert scheduler.pool.available == 2
+    assert scheduler.schedule() == chunks
+
+
+def test_what_is_used_outside_makes_all_wait() -> None:
+    scheduler = Scheduler(PagePool(2), max_tokens=256, max_sequences=2)
+    held = scheduler.pool.allocate(1)
+    for sequence in made([(PAGE + 1, 1), (1, 1)]):
+        scheduler.add(sequence)
+    assert scheduler.schedule() == []
+    scheduler.pool.free(held)
+    assert len(scheduler.schedule()) == 1
+
+
+def test_one_computes_what_many_begin_with() -> None:
+    """They wait for each page that another is computing, and use it then."""
+    scheduler = Scheduler(PagePool(100), max_tokens=512, max_sequences=16, prefix_cache=True)
+    sequences = made([(4 * PAGE + 10, 1)] * 16, shared=4 * PAGE)
+    for sequence in sequences:
+        scheduler.add(sequence)
+    assert [(c.sequence, c.size) for c in run_step(scheduler)] == [(sequences[0], 4 * PAGE + 10)]
+    assert [c.size for c in run_step(scheduler)] == [1] + 15 * [10]
+    assert len({page for s in sequences for page in s.pages}) == 4 + 16
+    assert (scheduler.prefix_queries, scheduler.prefix_hits) == (16 * (4 * PAGE + 10), 15 * 4 * PAGE)
+    assert [s.cached for s in sequences] == [0] + 15 * [4 * PAGE]
+
+
+def test_who_comes_back_finds_its_pages_and_counts_no_hit() -> None:
+    scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=2, prefix_cache=True)
+    first, second = made([(PAGE, PAGE + 1), (2 * PAGE, 9)])
+    for sequence in (first, second):
+        scheduler.add(sequence)
+    run_step(scheduler)
+    assert run_step(scheduler) == [Chunk(first, 1)]
+    assert scheduler.waiting == [second]
+    counts = scheduler.prefix_queries, scheduler.prefix_hits
+    scheduler.remove(first)
+    assert run_step(scheduler) == [Chunk(second, 1)]
+    assert (scheduler.prefix_queries, scheduler.prefix_hits) == counts == (3 * PAGE, 0)

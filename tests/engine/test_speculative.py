@@ -193,16 +193,19 @@ def run_out(llm: LLM) -> None:
 
 
 def test_a_mask_that_allows_nothing_names_its_request(directory: Path) -> None:
-    """The others can go on."""
+    """The others go on."""
     llm = LLM(directory, draft="prompt-lookup")
     params = SamplingParams(max_tokens=6, ignore_eos=True)
     nothing = np.zeros(9, np.uint32)
-    good = llm.submit("good", params)
-    llm.submit("bad", SamplingParams(token_mask=lambda said: nothing if len(said) == 2 else None))
-    with pytest.raises(IntaglioError, match="request 1: its mask allows no token after 2 tokens"):
-        run_out(llm)
+    dead_end = SamplingParams(token_mask=lambda said: nothing if len(said) == 2 else None)
+    good, bad = llm.submit("good", params), llm.submit("bad", dead_end)
     run_out(llm)
+    assert bad.error == "request 1: its mask allows no token after 2 tokens"
+    assert (bad.finish_reason, len(bad.sequence.output)) == ("error", 2)
     assert len(good.output().outputs[0].token_ids) == 6
+    with pytest.raises(IntaglioError, match="request 3: its mask allows no token after 2 tokens"):
+        llm.generate(["good", "bad"], [params, dead_end])
+    assert not llm.scheduler.busy
 
 
 def test_no_end_before_min_tokens(directory: Path) -> None:

@@ -43,6 +43,10 @@ class Chunk:
             right += 1
         return [int(token) for token in drawn[: right + 1]]
 
+    def place(self, draw: int) -> int:
+        """The position of the token that this draw follows."""
+        return self.position + len(self.tokens) - self.draws + draw
+
 
 def flatten(batch: Sequence[Chunk], vocab: int) -> tuple[Array, ...]:
     """tokens, table, pages, history, biases, masks, settings, seeds: a Request of native/request.h."""

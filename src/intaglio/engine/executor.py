@@ -22,6 +22,21 @@ KV_BITS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4}
 NOT_FINITE = -2  # a drawn token, where the logits are NaN or infinite
 
 
+class NotFinite(IntaglioError):  # noqa: N818 - reads as what it says
+    """Some of a step's draws had logits that are NaN or infinite; `drawn` has NOT_FINITE in their place."""
+
+    def __init__(self, sentence: str, drawn: Array) -> None:
+        super().__init__(sentence)
+        self.drawn = drawn
+
+
+def not_finite(position: int, where: str) -> str:
+    return (
+        f"the logits after position {position} of {where} are not finite:"
+        " the model's weights are broken or overflow"
+    )
+
+
 class Executor:
     """A model ready to run. `max_tokens` bounds a step, `max_context` a sequence, `pages` all of them.
 
@@ -93,7 +108,10 @@ class Executor:
         return int(self._open().cache_nbytes)
 
     def step(self, batch: Sequence[Chunk]) -> Array:
-        """Run all chunks in one native call -> int32 (draws,): the tokens drawn, chunk by chunk."""
+        """Run all chunks in one native call -> int32 (draws,): the tokens drawn, chunk by chunk.
+
+        NotFinite has them too, where some could not be drawn.
+        """
         self._last, self._first = (), []
         drawn = np.asarray(_checked(self._open().step, _checked(flatten, batch, self.spec.vocab_size)))
         self._last, self._first = batch, [0, *np.cumsum([chunk.draws for chunk in batch]).tolist()]
@@ -162,11 +180,7 @@ class Executor:
         for at, chunk in enumerate(batch):
             own = chunk.accept(drawn[self._first[at] : self._first[at + 1]])
             if NOT_FINITE in own:
-                position = chunk.position + len(chunk.tokens) - chunk.draws + own.index(NOT_FINITE)
-                raise IntaglioError(
-                    f"the logits after position {position} of chunk {at} are not finite:"
-                    " the model's weights are broken or overflow"
-                )
+                raise NotFinite(not_finite(chunk.place(own.index(NOT_FINITE)), f"chunk {at}"), drawn)
 
 
 def _checked(call: Any, *arguments: Any, **named: Any) -> Any:

@@ -17,7 +17,7 @@ from intaglio.engine.request import Request
 from intaglio.engine.sampling import Sampling
 from intaglio.engine.sequence import Sequence as Tokens
 from intaglio.engine.speculative import Drafter, PromptLookup
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import open_checkpoint
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.tokenizer import Tokenizer
@@ -35,7 +35,8 @@ class LLM:
     `max_tokens` one step, `pages` (of 64 tokens; None: enough for all) their memory. `seed`: for requests
     without one. `draft`: "prompt-lookup", or a smaller model of the same vocabulary, guesses up to
     `max_draft` tokens that one step then checks: faster where guesses are right, and token for token the same
-    answers. `pin_threads`: see `Executor`.
+    answers. `prefix_cache`: what prompts begin with in common is computed once, and remembered while there is
+    memory. `pin_threads`: see `Executor`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LLM:
         pin_threads: bool = False,
         draft: str | Path | Checkpoint | None = None,
         max_draft: int = 8,
+        prefix_cache: bool = True,
     ) -> None:
         if not 1 <= max_draft <= MOST_DRAFTED:
             raise UsageError(f"max_draft is {max_draft}, it must be in 1..{MOST_DRAFTED}")
@@ -70,7 +72,8 @@ class LLM:
             isa=isa,
             pin_threads=pin_threads,
         )
-        self.loop = Loop(self.executor, None if draft is None else self._drafter(draft))
+        drafter = None if draft is None else self._drafter(draft)
+        self.loop = Loop(self.executor, drafter, prefix_cache=prefix_cache)
         self.scheduler = self.loop.scheduler
         self.seed = seed
         self._count = 0
@@ -97,7 +100,8 @@ class LLM:
             for prompt, one in zip(many, each, strict=True):
                 requests.append(self.submit(prompt, one))
             while not all(request.finished for request in requests):
-                self.step()
+                self._advance()
+                _check_failed(requests)
         finally:
             for request in requests:
                 self.drop(request)
@@ -111,9 +115,10 @@ class LLM:
         """The text of a submitted request, in pieces; leaving the loop ends it."""
         try:
             while not request.finished:
-                self.step()
+                self._advance()
                 if piece := request.fresh():
                     yield piece
+            _check_failed([request])
             if piece := request.fresh():  # when another loop took the last step
                 yield piece
         finally:
@@ -127,27 +132,47 @@ class LLM:
         """The tokens of a conversation in the model's chat template, ready for the answer."""
         return self._encode(self.tokenizer.chat(messages), special=False)
 
-    def submit(self, prompt: Prompt, params: SamplingParams) -> Request:
-        """Queue one prompt; `step` brings it forward."""
+    def submit(
+        self, prompt: Prompt, params: SamplingParams, *, priority: int = 0, cache_salt: str | None = None
+    ) -> Request:
+        """Queue one prompt; `step` brings it forward.
+
+        A lower `priority` is served sooner. Only requests of the same `cache_salt` use one another's
+        prefixes: nobody else can learn from the time his takes what was asked before.
+        """
         text, ids = (prompt, self._encode(prompt)) if isinstance(prompt, str) else (None, list(prompt))
         self._check(ids)
         number, self._count = self._count, self._count + 1
         seed = (self.seed << 32 | number) & (2**63 - 1)
         limit = min(len(ids) + params.max_tokens, self.max_context)
-        sequence = Tokens(ids, self._sampling(params, seed), limit)
+        sampling = self._sampling(params, seed)
+        sequence = Tokens(ids, sampling, limit, priority=priority, salt=cache_salt)
         ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
         vocab = self.checkpoint.spec.vocab_size
         request = Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
         self.loop.add(request)
         return request
 
-    def step(self) -> None:
-        """One step of the engine: every running request gets tokens, or a chunk of its prompt computed."""
-        self.loop.step()
+    def step(self) -> bool:
+        """One step of the engine: every running request gets tokens, or a chunk of its prompt computed.
+
+        A request that fails alone is finished, with `Request.error`. What is raised here is nobody's fault or
+        everybody's: requests are as before the step. False if there was nothing to do.
+        """
+        return self.loop.step()
 
     def drop(self, request: Request) -> None:
         """End a request, finished or not: its pages are free."""
         self.loop.drop(request)
+
+    def _advance(self) -> None:
+        """A step that somebody waits for."""
+        if not self.step() and self.scheduler.busy:
+            pool = self.executor.pool
+            raise IntaglioError(
+                f"{pool.available} of {pool.count} KV pages are free, too few for the request that waits, and"
+                " no request runs: close what scores or embeds, or open the model with more pages"
+            )
 
     def _drafter(self, draft: str | Path | Checkpoint) -> Drafter:
         """Named "prompt-lookup", or a model opened beside this one."""
@@ -180,6 +205,12 @@ class LLM:
                 f"the prompt has {len(ids)} tokens, the context {self.max_context}:"
                 " shorten it, or open the model with a larger max_context"
             )
+
+
+def _check_failed(requests: Sequence[Request]) -> None:
+    for request in requests:
+        if request.failure is not None:
+            raise request.failure
 
 
 def _listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -12,7 +12,7 @@ from intaglio.engine.mask import TokenMask
 from intaglio.engine.sampling import MOST_LOGPROBS, Logprobs, Sampling
 from intaglio.errors import UsageError
 
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "abort", "error"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,8 @@ class CompletionOutput:
 class Timing:
     """Seconds of one request: `prefill` until its first token, `decode` from there to its last.
 
-    `steps` gave it tokens; of `drafted` tokens that these checked `accepted` were right.
+    Of `prefill` it waited `queued` for a place. `cached_tokens` of the prompt came from the prefix cache when
+    it entered. `steps` gave it tokens; of `drafted` tokens that these checked `accepted` were right.
     """
 
     prompt_tokens: int
@@ -103,6 +104,8 @@ class Timing:
     steps: int = 0
     drafted: int = 0
     accepted: int = 0
+    cached_tokens: int = 0
+    queued: float = 0.0
 
     @property
     def prefill_tokens_per_s(self) -> float | None:

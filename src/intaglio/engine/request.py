@@ -45,6 +45,7 @@ class Request:
         self.steps = 0  # that gave it tokens
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | int | None = None
+        self.failure: Exception | None = None  # what ended it, if that was an error of its own
         self._decoder = decoder
         self._stop = StopBuffer(params.stop_strings)
         self._ends = ends
@@ -53,6 +54,7 @@ class Request:
         self._pieces: list[str] = []
         self._shown = 0
         self._started = self._first = self._last = time.perf_counter()
+        self._entered: float | None = None
 
     @property
     def text(self) -> str:
@@ -61,6 +63,17 @@ class Request:
     @property
     def finished(self) -> bool:
         return self.finish_reason is not None
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, in a sentence that may be shown to anyone."""
+        match self.failure:
+            case None:
+                return None
+            case IntaglioError():
+                return str(self.failure)
+            case _:
+                return f"request {self.number} failed by an internal error"
 
     def fresh(self) -> str:
         """The text that came since this was last asked."""
@@ -89,6 +102,11 @@ class Request:
             masks.append(mask)
         return drafts[: len(masks) - 1], np.stack(masks)
 
+    def enter(self) -> None:
+        """Its tokens are about to be computed, for the first time or again."""
+        if self._entered is None:
+            self._entered = time.perf_counter()
+
     def take(self, token: int, logprobs: Logprobs | None) -> None:
         """One drawn token: the sequence grows by it."""
         self._last = time.perf_counter()
@@ -110,6 +128,10 @@ class Request:
         """Nobody wants the rest."""
         if not self.finished:
             self._finish("abort", None)
+
+    def fail(self, error: Exception) -> None:
+        """It cannot go on. What was held back of its text stays hidden."""
+        self.finish_reason, self.failure = "error", error
 
     def output(self) -> RequestOutput:
         assert self.finish_reason is not None
@@ -133,6 +155,8 @@ class Request:
             steps=self.steps,
             drafted=self.sequence.drafts.drafted,
             accepted=self.sequence.drafts.accepted,
+            cached_tokens=self.sequence.cached,
+            queued=(self._entered or self._last) - self._started,
         )
 
     def _mask(self, said: list[int]) -> Array:

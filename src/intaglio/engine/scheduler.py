@@ -1,9 +1,10 @@
 """The scheduler: who computes what in the next step. It knows tokens by their number only.
 
-First come, first served. Every running sequence decodes in every step; what is left of the step's tokens
-prefills prompts, in chunks. A sequence enters when the pages for all its tokens are free. When one that runs
-finds no page, the youngest gives its pages back and is computed again later: its tokens stay the same,
-because a draw depends on seed and position alone.
+The most important first, among equals first come, first served. Every running sequence decodes in every step;
+what is left of the step's tokens prefills prompts, in chunks. A sequence enters when there is a place and the
+pages for all its tokens are free, and nobody passes one that waits for pages. When one that runs finds no
+page, the last in rank gives its pages back and is computed again later: its tokens stay the same, because a
+draw depends on seed and position alone.
 
 Drafts take what everybody leaves: tokens of the step after the prompts, pages after those that wait. The
 pages of drafts that were wrong are given back after the step, so they never cost anyone his own.
@@ -11,14 +12,20 @@ pages of drafts that were wrong are given back after the step, so they never cos
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+from bisect import insort
 from collections.abc import Sequence as Many
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from intaglio.engine.draft_length import DraftRecord
 from intaglio.engine.pages import PAGE, PagePool, pages_for
+from intaglio.engine.prefix import PrefixCache
 from intaglio.engine.sequence import Sequence
+from intaglio.engine.shares import divide
 from intaglio.errors import IntaglioError
+
+RANK = attrgetter("rank")
 
 
 class Chunk(NamedTuple):
@@ -42,22 +49,43 @@ class Lengths(Protocol):
 
 
 class Scheduler:
-    """Waiting and running sequences over one pool of pages. Without `lengths` nothing is drafted."""
+    """Waiting and running sequences over one pool of pages, each list in the order of rank.
+
+    Without `lengths` nothing is drafted. `prefix_cache`: sequences share the pages of what they begin with.
+    """
 
     def __init__(
-        self, pool: PagePool, *, max_tokens: int, max_sequences: int, lengths: Lengths | None = None
+        self,
+        pool: PagePool,
+        *,
+        max_tokens: int,
+        max_sequences: int,
+        lengths: Lengths | None = None,
+        prefix_cache: bool = False,
     ) -> None:
         self.pool = pool
         self.lengths = lengths
         self.max_tokens = max_tokens
         self.max_sequences = min(max_sequences, max_tokens)
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []  # oldest first
+        self.prefixes = PrefixCache(pool) if prefix_cache else None
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
         self.preemptions = 0
+        self._arrivals = itertools.count()
 
     @property
     def busy(self) -> bool:
         return bool(self.waiting or self.running)
+
+    @property
+    def prefix_queries(self) -> int:
+        """Tokens of the sequences that entered."""
+        return self.prefixes.queries if self.prefixes else 0
+
+    @property
+    def prefix_hits(self) -> int:
+        """Of these, those that had been computed for others."""
+        return self.prefixes.hits if self.prefixes else 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue it; refused when even alone it could not be finished."""
@@ -66,20 +94,24 @@ class Scheduler:
                 f"a sequence of {sequence.limit} tokens does not fit a KV memory of {self.pool.count * PAGE}:"
                 " ask for fewer tokens, or open the model with a larger max_context"
             )
-        self.waiting.append(sequence)
+        sequence.arrival = next(self._arrivals)
+        insort(self.waiting, sequence, key=RANK)
 
     def schedule(self) -> list[Chunk]:
-        """The chunks of the next step, at most `max_tokens` tokens together."""
-        decoding = [s for s in self.running if s.missing == 1]
-        chunks = [Chunk(s, 1) for s in decoding if s in self.running and self._grow(s)]
-        chunks = [chunk for chunk in chunks if chunk.sequence in self.running]
+        """The chunks of the next step, at most `max_tokens` tokens together.
+
+        None at all while the pages that the first in rank waits for are used outside.
+        """
+        chunks = self._decode()
+        self._admit()
+        decoding = {chunk.sequence for chunk in chunks}
+        prompts = [sequence for sequence in self.running if sequence not in decoding]
+        for sequence in prompts:
+            self._adopt(sequence)
         budget = self.max_tokens - len(chunks)
-        self._admit(budget)
-        for sequence in self.running:
-            count = min(sequence.missing, budget)
-            if sequence not in decoding and count:
-                chunks.append(Chunk(sequence, count))
-                budget -= count
+        sizes = divide(prompts, budget, waits=self.prefixes is not None)
+        chunks += [Chunk(sequence, size) for sequence, size in sizes.items()]
+        budget -= sum(sizes.values())
         return chunks if self.lengths is None else self._draft(chunks, budget, self.lengths)
 
     def advance(self, chunks: Many[Chunk], accepted: Many[int]) -> None:
@@ -88,9 +120,14 @@ class Scheduler:
             sequence = chunk.sequence
             sequence.computed += chunk.size + right
             if chunk.drafts:
-                kept = pages_for(sequence.computed)
-                self.pool.free(sequence.pages[kept:])
-                del sequence.pages[kept:]
+                self._trim(sequence, sequence.computed)
+            if self.prefixes:
+                self.prefixes.remember(sequence)
+
+    def cancel(self, chunks: Many[Chunk]) -> None:
+        """The step did not take place, or not to its end: what was not counted will be computed again."""
+        for chunk in chunks:
+            self._trim(chunk.sequence, max(chunk.sequence.computed, len(chunk.sequence.tokens)))
 
     def remove(self, sequence: Sequence) -> None:
         """It is finished or unwanted: its pages are free."""
@@ -100,17 +137,30 @@ class Scheduler:
             self.waiting.remove(sequence)
         self._release(sequence)
 
-    def _admit(self, budget: int) -> None:
-        """Let waiting sequences run while there are tokens for them in this step, places and pages."""
-        wanted = sum(s.missing for s in self.running if s.missing > 1)
-        while self.waiting and wanted < budget and len(self.running) < self.max_sequences:
-            needed = pages_for(len(self.waiting[0].tokens))
+    def _decode(self) -> list[Chunk]:
+        """A token for each sequence that needs only one, if there is a page for it."""
+        decoding = [s for s in self.running if s.missing == 1]
+        chunks = [Chunk(s, 1) for s in decoding if s in self.running and self._grow(s)]
+        return [chunk for chunk in chunks if chunk.sequence in self.running]
+
+    def _admit(self) -> None:
+        """Let waiting sequences run while there are places and pages for them."""
+        while self.waiting and len(self.running) < self.max_sequences:
+            sequence = self.waiting[0]
+            found = self.prefixes.adopt(sequence) if self.prefixes else 0
+            needed = pages_for(len(sequence.tokens)) - len(sequence.pages)
             if needed > self.pool.available:
+                self._release(sequence)
                 return
-            sequence = self.waiting.popleft()
-            sequence.pages = self.pool.allocate(needed)
-            self.running.append(sequence)
-            wanted += sequence.missing
+            sequence.pages += self.pool.allocate(needed)
+            insort(self.running, self.waiting.pop(0), key=RANK)
+            if self.prefixes:
+                self.prefixes.count(sequence, len(sequence.tokens), found)
+
+    def _adopt(self, sequence: Sequence) -> None:
+        """What others computed since it entered need not be computed again."""
+        if self.prefixes and (found := self.prefixes.adopt(sequence)):
+            self.prefixes.count(sequence, 0, found)
 
     def _draft(self, chunks: list[Chunk], budget: int, lengths: Lengths) -> list[Chunk]:
         """The same chunks, those that draw with room for drafts."""
@@ -135,20 +185,27 @@ class Scheduler:
         return max(0, pages_for(len(sequence.tokens) + drafts) - len(sequence.pages))
 
     def _grow(self, sequence: Sequence) -> bool:
-        """Give it the page for its next token, taking the youngest's if need be; False if that is itself."""
+        """Give it the page for its next token, if need be from the last in rank; False if that is itself."""
         while pages_for(sequence.computed + 1) > len(sequence.pages):
             if self.pool.available:
                 sequence.pages += self.pool.allocate(1)
                 continue
-            youngest = self.running.pop()
-            self._release(youngest)
-            self.waiting.appendleft(youngest)
+            last = self.running.pop()
+            self._release(last)
+            last.preempted = True
+            insort(self.waiting, last, key=RANK)
             self.preemptions += 1
-            if youngest is sequence:
+            if last is sequence:
                 return False
         return True
+
+    def _trim(self, sequence: Sequence, tokens: int) -> None:
+        """Give back the pages beyond so many tokens."""
+        kept = pages_for(tokens)
+        self.pool.free(sequence.pages[kept:])
+        del sequence.pages[kept:]
 
     def _release(self, sequence: Sequence) -> None:
         self.pool.free(sequence.pages)
         sequence.pages = []
-        sequence.computed = 0
+        sequence.computed = sequence.known = 0
