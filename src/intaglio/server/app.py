@@ -1,0 +1,89 @@
+"""The application: routes, what they share, and who watches over them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+import intaglio
+from intaglio.errors import UsageError
+from intaglio.server import chat, completions, embeddings, status, tokens
+from intaglio.server.drain import Drain, Turnstile
+from intaglio.server.guard import Guard, sentence
+from intaglio.server.json_answer import JsonAnswer
+from intaglio.server.metrics import Metrics
+from intaglio.server.refusal import Refusal
+from intaglio.server.served import Models, Served
+from intaglio.server.settings import Settings
+
+WORK = ("/v1/chat", "/v1/completions", "/v1/embeddings")
+
+
+def create_app(served: Sequence[Served], settings: Settings, metrics: Metrics, drain: Drain) -> ASGIApp:
+    """Everything between the socket and the engines, which start and end with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        for one in served:
+            one.engine.start()
+        yield
+        for one in served:
+            await one.engine.close()
+
+    app = FastAPI(title="Intaglio", version=intaglio.__version__, lifespan=lifespan)
+    app.state.models = Models(list(served))
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.drain = drain
+    app.state.started = time.monotonic()
+    for part in (chat, completions, embeddings, tokens, status):
+        app.include_router(part.routes)
+    metrics.mount(app)
+    if settings.page:
+        from intaglio.server.assets import mount
+
+        mount(app)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    guarded = Guard(Turnstile(app, drain, WORK), settings)
+    if not settings.origins:
+        return guarded
+    return CORSMiddleware(
+        guarded, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+    )
+
+
+async def _refused(request: Request, refusal: Any) -> Response:
+    return JsonAnswer(refusal.body, refusal.status, dict(refusal.headers))
+
+
+async def _unusable(request: Request, error: Any) -> Response:
+    """What the engine says of a request that cannot be."""
+    return await _refused(request, Refusal(400, str(error), code="invalid_request"))
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    return await _refused(request, sentence(error.errors()))
+
+
+async def _unrouted(request: Request, error: Any) -> Response:
+    """Unknown paths and methods."""
+    said = f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}"
+    return await _refused(request, Refusal(error.status_code, said))
+
+
+_HANDLERS = {
+    Refusal: _refused,
+    UsageError: _unusable,
+    RequestValidationError: _invalid,
+    HTTPException: _unrouted,
+}

@@ -1,0 +1,67 @@
+"""/v1/embeddings: the mean, over a text's tokens, of the last hidden state after the final norm."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from intaglio.engine.scoring import Embedding
+from intaglio.server.ask import LIMITS, TokenId
+from intaglio.server.json_answer import JsonAnswer
+from intaglio.server.prompts import encode
+from intaglio.server.refusal import Refusal
+from intaglio.server.served import Served
+from intaglio.server.sse import until_gone
+from intaglio.types import Array
+
+routes = APIRouter()
+Ids = Annotated[list[TokenId], Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class EmbeddingAsk(BaseModel):
+    """One text or several, as texts or tokens."""
+
+    model: str | None = Field(default=None, max_length=256)
+    input: Text | Ids | Annotated[list[Text] | list[Ids], Field(min_length=1, max_length=LIMITS.prompts)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1)
+    user: str | None = Field(default=None, max_length=512)
+
+    def inputs(self) -> list[str] | list[list[int]]:
+        given = self.input
+        if isinstance(given, str):
+            return [given]
+        return [given] if isinstance(given[0], int) else given  # type: ignore[list-item, return-value]
+
+
+@routes.post("/v1/embeddings")
+async def embed(ask: EmbeddingAsk, request: Request) -> Response:
+    """Embed texts."""
+    served = request.app.state.models.find(ask.model)
+    if ask.dimensions not in (None, size := served.llm.checkpoint.spec.hidden_size):
+        raise Refusal(400, f"dimensions is {ask.dimensions}, {served.name} gives {size}", param="dimensions")
+    prompts = [p if isinstance(p, list) else await encode(served, p) for p in ask.inputs()]
+    served.engine.admit()
+    found = await until_gone(request.receive, _all(served, prompts))
+    data = [_entry(index, vector, ask.encoding_format) for index, vector in enumerate(found)]
+    count = sum(map(len, prompts))
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    return JsonAnswer({"object": "list", "data": data, "model": served.name, "usage": usage})
+
+
+async def _all(served: Served, prompts: list[list[int]]) -> list[Array]:
+    work = [served.engine.work(Embedding(served.llm.executor, prompt)) for prompt in prompts]
+    return await asyncio.gather(*work)
+
+
+def _entry(index: int, vector: Array, form: str) -> dict[str, Any]:
+    floats = np.asarray(vector, np.float32)
+    value = base64.b64encode(floats.tobytes()).decode() if form == "base64" else floats.tolist()
+    return {"object": "embedding", "index": index, "embedding": value}
