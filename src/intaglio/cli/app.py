@@ -28,6 +28,7 @@ VERBS = {
     "bench": ("bench", "Time a model, beside other engines and the machine."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model."),
+    "serve": ("serve", "Serve models over an OpenAI-compatible API, with a page."),
     "inspect": ("inspect", "Show what a model is made of: layers, bits, bytes, errors."),
     "explain": ("explain", "Show which kernel runs each matrix, and why not another."),
     "recipes": ("recipes", "List the recipes, or show one."),

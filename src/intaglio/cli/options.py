@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from intaglio.errors import UsageError
+
+UNITS = {"": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 Model = Annotated[
     str,
@@ -59,6 +62,14 @@ MaxDraft = Annotated[
 def names(text: str) -> tuple[str, ...]:
     """`rtn-w4, gptq-w4` -> both names."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def size(option: str, text: str) -> int:
+    """`80MB` -> 80,000,000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|)", text)
+    if found is None:
+        raise UsageError(f"{option}: {text!r} is no size; expected a number of bytes, or one like 80MB")
+    return round(float(found[1]) * UNITS[found[2]])
 
 
 def check_parent(option: str, path: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ import typer
 from intaglio.cli import openmp, options
 from intaglio.errors import UsageError
 
-UNITS = {"": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 def command(
@@ -69,7 +67,7 @@ def command(
     request = Request(
         model=model,
         candidates=options.names(candidates),
-        max_size=None if max_size is None else _bytes(max_size),
+        max_size=None if max_size is None else options.size("--max-size", max_size),
         max_bits=max_bits,
         max_ppl_increase=max_ppl_increase,
         min_speed=min_speed,
@@ -97,10 +95,3 @@ def command(
             f"next: intaglio compress {shlex.quote(model)} --recipe {shlex.quote(str(written))} --output DIR"
         )
 
-
-def _bytes(text: str) -> float:
-    """`80MB` -> 80,000,000."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|)", text)
-    if found is None:
-        raise UsageError(f"--max-size: {text!r} is no size; expected a number of bytes, or one like 80MB")
-    return float(found[1]) * UNITS[found[2]]

@@ -225,6 +225,16 @@ def check_kv(checkpoint: Checkpoint, asked: str | None) -> int:
     return KV_BITS[asked]
 
 
+def pages_within(checkpoint: Checkpoint, kv: str | None, nbytes: int) -> int:
+    """KV pages of a model that take at most `nbytes`; `kv` as for the executor."""
+    spec, bits = checkpoint.spec, check_kv(checkpoint, kv)
+    layer = -(-_native.Pages(spec.num_kv_heads, spec.head_dim, bits, 1).page_bytes // 64) * 64
+    page = 2 * spec.num_layers * layer
+    if nbytes < page:
+        raise UsageError(f"{nbytes} bytes of KV memory hold no page of {checkpoint.name}: it takes {page}")
+    return nbytes // page
+
+
 def _max_context(max_position: int, asked: int | None) -> int:
     if asked is None:
         return min(max_position, 4096)

@@ -24,11 +24,18 @@ from intaglio.server.metrics import Metrics
 from intaglio.server.refusal import Refusal
 from intaglio.server.served import Models, Served
 from intaglio.server.settings import Settings
+from intaglio.server.traces import Tracing
 
 WORK = ("/v1/chat", "/v1/completions", "/v1/embeddings")
 
 
-def create_app(served: Sequence[Served], settings: Settings, metrics: Metrics, drain: Drain) -> ASGIApp:
+def create_app(
+    served: Sequence[Served],
+    settings: Settings,
+    metrics: Metrics,
+    drain: Drain,
+    tracing: Tracing | None = None,
+) -> ASGIApp:
     """Everything between the socket and the engines, which start and end with it."""
 
     @asynccontextmanager
