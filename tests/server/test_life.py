@@ -182,7 +182,10 @@ def test_sigterm_lets_requests_finish_and_turns_new_ones_away(
 ) -> None:
     server, url = process
     ask = {**LONG, "stream": True}
-    with httpx.Client() as kept, httpx.stream("POST", f"{url}/v1/completions", json=ask, timeout=60) as answer:
+    with (
+        httpx.Client() as kept,
+        httpx.stream("POST", f"{url}/v1/completions", json=ask, timeout=60) as answer,
+    ):
         kept.get(f"{url}/health")
         lines = answer.iter_lines()
         next(lines)
@@ -217,5 +220,3 @@ def test_a_long_prompt_does_not_stall_the_tokens_of_others(running: Running) -> 
         assert all(ask.result().status_code == 200 for ask in asks)
     assert tokens >= 20
     assert llm.loop.steps - before < 200 + 4 * 480 / 64 + 60  # every step brought the stream a token
-
-

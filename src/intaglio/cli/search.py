@@ -13,7 +13,6 @@ from intaglio.cli import openmp, options
 from intaglio.errors import UsageError
 
 
-
 def command(
     model: options.Model,
     max_size: Annotated[
@@ -94,4 +93,3 @@ def command(
         console.note(
             f"next: intaglio compress {shlex.quote(model)} --recipe {shlex.quote(str(written))} --output DIR"
         )
-

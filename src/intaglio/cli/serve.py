@@ -24,7 +24,9 @@ def command(
     api_key: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY", help="Only who knows one may ask; may be repeated.", show_default="INTAGLIO_API_KEY"
+            metavar="KEY",
+            help="Only who knows one may ask; may be repeated.",
+            show_default="INTAGLIO_API_KEY",
         ),
     ] = None,
     served_model_name: Annotated[
@@ -33,7 +35,9 @@ def command(
     ] = None,
     max_model_len: Annotated[
         int | None,
-        typer.Option(min=2, help="Tokens of prompt and answer together.", show_default="the model's, <= 4096"),
+        typer.Option(
+            min=2, help="Tokens of prompt and answer together.", show_default="the model's, <= 4096"
+        ),
     ] = None,
     kv_cache_memory: Annotated[
         str | None,
@@ -54,18 +58,24 @@ def command(
     max_draft: options.MaxDraft = 8,
     threads: options.Threads = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**31 - 1, help="For requests without one.", show_default="random")
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="For requests without one.", show_default="random"),
     ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="That requests have to finish after SIGTERM.")
     ] = 30.0,
-    request_timeout: Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds a request may take.")] = 3600.0,
+    request_timeout: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="Seconds a request may take.")
+    ] = 3600.0,
     allowed_origin: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Whose pages may ask from a browser.", show_default="none")
+        list[str] | None,
+        typer.Option(metavar="URL", help="Whose pages may ask from a browser.", show_default="none"),
     ] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Show a page at /.")] = True,
     log_format: Annotated[str, typer.Option(metavar="text|json", help="Of the log on stderr.")] = "text",
-    log_level: Annotated[str, typer.Option(metavar="debug|info|warning|error", help="Least to log.")] = "info",
+    log_level: Annotated[
+        str, typer.Option(metavar="debug|info|warning|error", help="Least to log.")
+    ] = "info",
     otlp_traces_endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="Where OpenTelemetry traces go.", show_default="nowhere")
     ] = None,

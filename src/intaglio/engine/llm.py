@@ -6,6 +6,7 @@ LLM("out").generate(["Gravity is", "Light is"], SamplingParams(max_tokens=32))
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class LLM:
         self.loop = Loop(self.executor, drafter, prefix_cache=prefix_cache)
         self.scheduler = self.loop.scheduler
         self.seed = seed
-        self._count = 0
+        self._numbers = count()
 
     @property
     def max_context(self) -> int:
@@ -130,28 +131,38 @@ class LLM:
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of a conversation in the model's chat template, ready for the answer."""
-        return self._encode(self.tokenizer.chat(messages), special=False)
+        return self.encode(self.tokenizer.chat(messages), special=False)
 
     def submit(
         self, prompt: Prompt, params: SamplingParams, *, priority: int = 0, cache_salt: str | None = None
     ) -> Request:
-        """Queue one prompt; `step` brings it forward.
+        """Queue one prompt; `step` brings it forward. The arguments are those of `prepare`."""
+        request = self.prepare(prompt, params, priority=priority, cache_salt=cache_salt)
+        self.add(request)
+        return request
+
+    def prepare(
+        self, prompt: Prompt, params: SamplingParams, *, priority: int = 0, cache_salt: str | None = None
+    ) -> Request:
+        """A request that `add` queues; it may be made in another thread than the one that steps.
 
         A lower `priority` is served sooner. Only requests of the same `cache_salt` use one another's
         prefixes: nobody else can learn from the time his takes what was asked before.
         """
-        text, ids = (prompt, self._encode(prompt)) if isinstance(prompt, str) else (None, list(prompt))
+        text, ids = (prompt, self.encode(prompt)) if isinstance(prompt, str) else (None, list(prompt))
         self._check(ids)
-        number, self._count = self._count, self._count + 1
+        number = next(self._numbers)
         seed = (self.seed << 32 | number) & (2**63 - 1)
         limit = min(len(ids) + params.max_tokens, self.max_context)
         sampling = self._sampling(params, seed)
         sequence = Tokens(ids, sampling, limit, priority=priority, salt=cache_salt)
         ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
         vocab = self.checkpoint.spec.vocab_size
-        request = Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
+        return Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
+
+    def add(self, request: Request) -> None:
+        """Queue it."""
         self.loop.add(request)
-        return request
 
     def step(self) -> bool:
         """One step of the engine: every running request gets tokens, or a chunk of its prompt computed.
@@ -187,7 +198,8 @@ class LLM:
             raise UsageError(f"token {outside[0]} of logit_bias is outside the vocabulary of {vocab}")
         return sampling
 
-    def _encode(self, prompt: str, *, special: bool = True) -> list[int]:
+    def encode(self, prompt: str, *, special: bool = True) -> list[int]:
+        """Tokens of a text; `special`: with those the model expects around every text."""
         try:
             prompt.encode()
         except UnicodeEncodeError as error:

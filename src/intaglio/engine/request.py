@@ -75,6 +75,11 @@ class Request:
             case _:
                 return f"request {self.number} failed by an internal error"
 
+    @property
+    def logprobs(self) -> tuple[Logprobs, ...]:
+        """Of the tokens so far, if they were asked for."""
+        return tuple(self._logprobs)
+
     def fresh(self) -> str:
         """The text that came since this was last asked."""
         new = "".join(self._pieces[self._shown :])

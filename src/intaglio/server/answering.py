@@ -40,7 +40,11 @@ class Answering:
                 for each in params:
                     self.generations.append(
                         self.served.engine.submit(
-                            prompt, each, priority=ask.priority, seconds=ask.seconds, cache_salt=ask.cache_salt
+                            prompt,
+                            each,
+                            priority=ask.priority,
+                            seconds=ask.seconds,
+                            cache_salt=ask.cache_salt,
                         )
                     )
         except BaseException:

@@ -95,13 +95,19 @@ class Ask(BaseModel):
         wanted = self.response_format
         if self.structured_outputs is not None:
             if wanted is not None and wanted.type != "text":
-                raise Refusal(400, "give response_format or structured_outputs, not both", param="structured_outputs")
-            return {"structured_outputs": self.structured_outputs.model_dump(by_alias=True, exclude_none=True)}
+                raise Refusal(
+                    400, "give response_format or structured_outputs, not both", param="structured_outputs"
+                )
+            return {
+                "structured_outputs": self.structured_outputs.model_dump(by_alias=True, exclude_none=True)
+            }
         if wanted is None or wanted.type == "text":
             return None
         return {"response_format": wanted.model_dump(by_alias=True, exclude_none=True)}
 
-    def params(self, defaults: SamplingParams, max_tokens: int, logprobs: int | None, choice: int) -> SamplingParams:
+    def params(
+        self, defaults: SamplingParams, max_tokens: int, logprobs: int | None, choice: int
+    ) -> SamplingParams:
         """For one of `n` choices; what is not given is the model's own. Raises UsageError."""
 
         def own(given: float | None, default: float) -> float:

@@ -45,9 +45,13 @@ class CompletionAsk(Ask):
         if self.echo and self.stream:
             raise Refusal(400, "echo is not supported in a stream", param="echo")
         if not self.max_tokens and not self.echo and self.max_tokens is not None:
-            raise Refusal(400, "max_tokens is 0 and there is no echo: nothing is asked for", param="max_tokens")
+            raise Refusal(
+                400, "max_tokens is 0 and there is no echo: nothing is asked for", param="max_tokens"
+            )
         if (count := self.n * len(self.prompts())) > LIMITS.choices * 4:
-            raise Refusal(400, f"{count} answers in one request, at most {LIMITS.choices * 4} may be", param="n")
+            raise Refusal(
+                400, f"{count} answers in one request, at most {LIMITS.choices * 4} may be", param="n"
+            )
 
     def prompts(self) -> list[str] | list[list[int]]:
         given = self.prompt

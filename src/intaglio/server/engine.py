@@ -186,7 +186,11 @@ class Engine:
             return
         self.failures = 0
         now = time.monotonic()
-        news = [(generation, piece) for generation in list(self._running.values()) if (piece := self._piece(generation, now))]
+        news = [
+            (generation, piece)
+            for generation in list(self._running.values())
+            if (piece := self._piece(generation, now))
+        ]
         if news:
             self._say(news)
         if self._watch:
@@ -287,6 +291,8 @@ class _Job:
         if error is not None:
             self.future.set_exception(error)
         elif result is None:
-            self.future.set_exception(Refusal(504, "the request's deadline has passed", code="deadline_exceeded"))
+            self.future.set_exception(
+                Refusal(504, "the request's deadline has passed", code="deadline_exceeded")
+            )
         else:
             self.future.set_result(result)

@@ -69,7 +69,9 @@ class Guard:
             return
         host = re.sub(r":\d+$", "", headers.get("host", ""))
         if host not in (*LOCAL, self._settings.host, "testserver"):
-            raise Refusal(403, f"this server answers to {', '.join(LOCAL)}, not to {host[:100]!r}", code="host")
+            raise Refusal(
+                403, f"this server answers to {', '.join(LOCAL)}, not to {host[:100]!r}", code="host"
+            )
 
     def _check_key(self, headers: Headers) -> None:
         if not self._keys:
@@ -77,7 +79,9 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         known = given.strip().encode() if scheme.lower() == "bearer" else b""
         if not any([hmac.compare_digest(known, key) for key in self._keys]):  # all of them: no early end
-            raise Refusal(401, "the API key is missing or wrong: Authorization: Bearer KEY", code="invalid_api_key")
+            raise Refusal(
+                401, "the API key is missing or wrong: Authorization: Bearer KEY", code="invalid_api_key"
+            )
 
 
 class _Body:
@@ -128,7 +132,11 @@ class _Outgoing:
     async def refuse(self, refusal: Refusal, scope: Scope, receive: Receive) -> None:
         """Once an answer has begun it can only be cut off."""
         if not self.begun:
-            headers = {**refusal.headers, "connection": "close"} if refusal.status in (408, 413) else refusal.headers
+            headers = (
+                {**refusal.headers, "connection": "close"}
+                if refusal.status in (408, 413)
+                else refusal.headers
+            )
             await JsonAnswer(refusal.body, refusal.status, dict(headers))(scope, receive, self)
 
 

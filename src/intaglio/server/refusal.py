@@ -45,4 +45,3 @@ _KINDS = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-
