@@ -18,7 +18,7 @@ import intaglio
 from intaglio.errors import UsageError
 from intaglio.server import chat, completions, embeddings, status, tokens
 from intaglio.server.drain import Drain, Turnstile
-from intaglio.server.guard import Guard, sentence
+from intaglio.server.guard import Guard, failed, sentence
 from intaglio.server.json_answer import JsonAnswer
 from intaglio.server.metrics import Metrics
 from intaglio.server.refusal import Refusal
@@ -82,8 +82,15 @@ async def _invalid(request: Request, error: Any) -> Response:
     return await _refused(request, sentence(error.errors()))
 
 
+async def _failed(request: Request, error: Any) -> Response:
+    """Starlette raises the error again after this has been sent: the guard logs it."""
+    return await _refused(request, failed(request.state.request_id))
+
+
 async def _unrouted(request: Request, error: Any) -> Response:
-    """Unknown paths and methods."""
+    """Unknown paths and methods; and what the guard refused while FastAPI read the body, which hides it."""
+    if isinstance(error.__cause__, Refusal):
+        return await _refused(request, error.__cause__)
     said = f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}"
     return await _refused(request, Refusal(error.status_code, said))
 
@@ -93,4 +100,5 @@ _HANDLERS = {
     UsageError: _unusable,
     RequestValidationError: _invalid,
     HTTPException: _unrouted,
+    Exception: _failed,
 }

@@ -53,8 +53,7 @@ class Guard:
             await outgoing.refuse(refusal, scope, receive)
         except Exception as error:
             log.error("request %s failed", identity, exc_info=error)
-            sentence = f"the server failed at this request; its log has more under {identity}"
-            await outgoing.refuse(Refusal(500, sentence, code="internal_error"), scope, receive)
+            await outgoing.refuse(failed(identity), scope, receive)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         self._check_host(headers)
@@ -150,6 +149,12 @@ def _check_type(headers: Headers) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, f"content-type is {kind[:100]!r}, expected application/json", code="content_type")
+
+
+def failed(identity: str) -> Refusal:
+    """For a mistake of ours: no more than where to look for it."""
+    said = f"the server failed at this request; its log has more under {identity}"
+    return Refusal(500, said, code="internal_error")
 
 
 def sentence(errors: Iterable[Any]) -> Refusal:

@@ -58,7 +58,7 @@ class Served:
             "max_model_len": self.max_context,
             "meta": {
                 "bytes": checkpoint.nbytes,
-                "bits_per_weight": round(scheme.bits_per_weight(checkpoint, parameters), 3),
+                "bits_per_weight": round(scheme.bits_per_weight(checkpoint, scheme.parameters(checkpoint)), 3),
                 "kv_bits": executor.kv_bits,
                 "isa": executor.isa,
                 "threads": executor.threads,
