@@ -125,6 +125,9 @@ def test_masks_of_int32_are_llguidances() -> None:
         ({"top_k": -1}, "top_k"),
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"repetition_penalty": 1e-60}, "repetition_penalty"),  # 0 in single precision
+        ({"top_p": 1e-60}, "top_p"),
+        ({"temperature": 1e60}, "temperature"),
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"frequency_penalty": float("nan")}, "frequency_penalty"),
         ({"logit_bias": {5: 101.0}}, "logit_bias"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from intaglio.engine.mask import TokenMask
 from intaglio.engine.sampling import MOST_LOGPROBS, Logprobs, Sampling
@@ -64,13 +65,19 @@ class SamplingParams:
     def sampling(self, seed: int) -> Sampling:
         """The native form; `seed` stands in for one that is not given."""
         shared = [name for name in Sampling.__struct_fields__ if name not in ("seed", "logit_bias")]
-        values = {name: getattr(self, name) for name in shared}
+        values = {name: _single(getattr(self, name)) for name in shared}
         values["seed"] = seed if self.seed is None else self.seed
         values["logit_bias"] = dict(self.logit_bias or {})
         try:
             return msgspec.convert(values, Sampling)
         except msgspec.ValidationError as error:
             raise UsageError(f"sampling: {error}".replace("`$.", "`")) from None
+
+
+def _single(value: float) -> float:
+    """As the core sees it, in single precision: 1e-60 is not above 0, 1e60 is not finite."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value)) if isinstance(value, float) else value
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the same tokens whatever shares its batch, and however many of them are drawn in one step.
     """
 
-    temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
     top_k: Annotated[int, msgspec.Meta(ge=0)] = 0  # 0: all; ties at the border go to the lower token id
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # on prompt and answer
+    repetition_penalty: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0  # on prompt and answer
     presence_penalty: Penalty = 0.0  # these two on the answer only
     frequency_penalty: Penalty = 0.0
     logit_bias: dict[Token, Bias] = {}
