@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from intaglio.engine.sampling import GREEDY
 from intaglio.engine.scheduler import Scheduler
 from intaglio.engine.sequence import Sequence
 from intaglio.server.engine import Engine, Watch
+from intaglio.server.generation import Generation
 
 PLAN = [
     SimpleNamespace(kernel="two_level", sites=("q", "k", "v")),
@@ -86,3 +88,20 @@ def served(llm: StandIn, watch: Watch | None = None, name: str = "m") -> Any:
     """As `Served`, of an engine that is not started."""
     engine = Engine(llm, name, watch=watch)  # type: ignore[arg-type]
     return SimpleNamespace(engine=engine, llm=llm, name=name)
+
+
+def answering(llm: StandIn, prompts: list[list[int]], params: SamplingParams, choices: int = 1) -> Any:
+    """As `Answering`, when all was said; 4 tokens of each prompt were cached."""
+    now = time.monotonic()
+    generations = []
+    for prompt in [prompt for prompt in prompts for _ in range(choices)]:
+        request = llm.prepare(prompt, params)
+        request.finish_reason, request.timing = "length", SimpleNamespace(cached_tokens=4)
+        generation = Generation(request, now + 60, arrived=now - 1)  # type: ignore[arg-type]
+        generation.begun, generation.first, generation.last = now - 0.75, now - 0.5, now
+        generation.shown = params.max_tokens
+        generations.append(generation)
+    model = SimpleNamespace(name="m")
+    return SimpleNamespace(
+        served=model, kind="chatcmpl", id="chatcmpl-1", generations=generations, choices=choices
+    )
