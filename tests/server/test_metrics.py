@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import timeit
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from starlette.testclient import TestClient
 
 from intaglio.engine.output import SamplingParams
-from intaglio.server.exchange import Observed
+from intaglio.server.exchange import Exchange, Observed
 from intaglio.server.generation import Generation
 from intaglio.server.meter import HISTOGRAMS, Meter
 from intaglio.server.metrics import Metrics
@@ -280,3 +283,66 @@ def test_bounds_ascend() -> None:
 def _generation(prompt: int = 10) -> Any:
     llm = StandIn()
     return Generation(llm.prepare([1] * prompt, SamplingParams(max_tokens=4)), 0.0)  # type: ignore[arg-type]
+
+
+# --- the dashboard
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
+
+
+def test_the_dashboard_asks_for_what_is_exported() -> None:
+    server = Server()
+    exported: dict[str, set[str]] = {}
+    server.metrics.traffic.ended(_exchange())
+    for family in server.metrics.registry.collect():
+        for sample in family.samples:
+            exported.setdefault(sample.name, set()).update(sample.labels)
+    queries = _queries()
+    assert len(queries) > 30
+    for query in queries:
+        names = METRIC.findall(query)
+        assert names, query
+        for name, _, wanted in names:
+            assert name in exported, query
+            assert set(LABEL.findall(wanted)) <= exported[name], query
+
+
+def test_the_dashboard_shows_everything_that_is_ours() -> None:
+    asked = {name for query in _queries() for name, _, _ in METRIC.findall(query)}
+    families = {family.name for family in Server().metrics.registry.collect()}
+    missing = [
+        name
+        for name in families
+        if name.startswith("intaglio:") and not any(one.startswith(name) for one in asked)
+    ]
+    assert missing == []
+
+
+def test_the_dashboard_is_templated_and_its_panels_do_not_overlap() -> None:
+    board = json.loads(DASHBOARD.read_text())
+    assert {one["name"] for one in board["templating"]["list"]} == {"datasource", "model"}
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        if panel["type"] != "row":
+            assert panel["datasource"]["uid"] == "${datasource}"
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+METRIC = re.compile(r"\b((?:intaglio:|process_)\w+)(\{([^}]*)\})?")
+LABEL = re.compile(r"(\w+)=")
+
+
+def _queries() -> list[str]:
+    board = json.loads(DASHBOARD.read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    return [*asked, *(one["definition"] for one in board["templating"]["list"] if one["type"] == "query")]
+
+
+def _exchange() -> Exchange:
+    return Exchange({"type": "http", "method": "GET", "path": "/"})
