@@ -30,7 +30,7 @@ class Said:
     params: SamplingParams
     finish_reason: str | None = None
     stop_reason: None = None
-    error: None = None
+    error: str | None = None
     logprobs: tuple[()] = ()
     timing: Any = field(default_factory=lambda: SimpleNamespace(cached_tokens=0))
 
@@ -43,18 +43,20 @@ class Said:
 
 
 class StandIn:
-    """Says 7 again and again. `fails`: how many of its next steps do."""
+    """Says 7 again and again. `fails`: so many of its next steps do; `refuses`: why its next request does."""
 
     def __init__(self, *, pages: int = 64, max_tokens: int = 128, max_sequences: int = 4) -> None:
         pool = PagePool(pages)
-        self.scheduler: Any = Scheduler(pool, max_tokens=max_tokens, max_sequences=max_sequences)
-        self.scheduler.prefix_queries = self.scheduler.prefix_hits = 0
+        self.scheduler = Scheduler(
+            pool, max_tokens=max_tokens, max_sequences=max_sequences, prefix_cache=True
+        )
         self.executor = SimpleNamespace(
             max_sequences=max_sequences, pool=pool, plan=PLAN, cache_nbytes=pages * PAGE * 96
         )
         matrix = SimpleNamespace(shape=(8, 16), bias=None)
         self.checkpoint = SimpleNamespace(nbytes=64, linears={"q": matrix}, vectors={})
         self.fails = 0
+        self.refuses: str | None = None
         self._requests: list[Said] = []
 
     def prepare(self, prompt: list[int], params: SamplingParams, **_: object) -> Said:
@@ -78,6 +80,10 @@ class StandIn:
         drawing = [chunk.sequence for chunk in chunks if chunk.draws]
         self.scheduler.advance(chunks, [0] * len(chunks))
         for request in [one for one in self._requests if one.sequence in drawing]:
+            if self.refuses:
+                request.error, self.refuses = self.refuses, None
+                self.drop(request)
+                continue
             request.sequence.tokens.append(7)
             if request.sequence.full:
                 request.finish_reason = "length"

@@ -47,14 +47,14 @@ class Server:
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"intaglio:{name}", {**MODEL, **labels})
 
-    def run(self, *prompts: int, tokens: int = 4) -> None:
+    def run(self, *lengths: int, tokens: int = 4, alike: bool = False) -> None:
         """Answer prompts of these lengths, all at once."""
-        asyncio.run(self._run(prompts, tokens))
+        asyncio.run(self._run([[0 if alike else at] * n for at, n in enumerate(lengths)], tokens))
 
-    async def _run(self, prompts: tuple[int, ...], tokens: int) -> None:
+    async def _run(self, prompts: list[list[int]], tokens: int) -> None:
         engine = self.served.engine
         engine.start()
-        asked = [engine.submit([1] * n, SamplingParams(max_tokens=tokens)) for n in prompts]
+        asked = [engine.submit(prompt, SamplingParams(max_tokens=tokens)) for prompt in prompts]
         await asyncio.gather(*(one.whole() for one in asked), return_exceptions=True)
         await engine.close()
 
@@ -124,18 +124,26 @@ def test_a_failed_step_ends_requests_as_errors() -> None:
     assert server.value("e2e_request_latency_seconds_count") == 0
 
 
-def test_stats_have_what_the_page_shows() -> None:
+def test_a_request_that_fails_alone_is_an_error() -> None:
     server = Server()
-    server.run(100, tokens=50)
-    server.llm.scheduler.prefix_queries, server.llm.scheduler.prefix_hits = 200, 50
+    server.llm.refuses = "its mask allows nothing"
+    server.run(10, 10)
+    assert server.value("request_success_total", finished_reason="error") == 1
+    assert server.value("request_success_total", finished_reason="length") == 1
+    assert server.value("time_to_first_token_seconds_count") == 1
+
+
+def test_stats_have_what_the_page_shows() -> None:
+    server = Server(max_tokens=256)
+    server.run(100, 100, tokens=50, alike=True)
     stats = server.metrics.gauges(server.served)
     assert stats["id"] == "m"
     assert stats["kv_pages"] == 64
-    assert stats["prefix_hit_rate"] == 0.25
+    assert stats["prefix_hit_rate"] == 0.32  # a page of 64 tokens, of 200
     assert stats["tokens_per_second"] == pytest.approx(stats["prompt_tokens_per_second"] / 2)
-    assert stats["tokens_per_second"] >= 50 / 5
+    assert stats["tokens_per_second"] >= 100 / 5
     assert server.value("prefix_cache_queries_total") == 200
-    assert server.value("prefix_cache_hits_total") == 50
+    assert server.value("prefix_cache_hits_total") == 64
 
 
 def test_tells_what_the_weights_take_and_which_kernels_run() -> None:

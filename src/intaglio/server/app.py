@@ -64,8 +64,8 @@ def create_app(
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     guarded = Guard(Turnstile(app, drain, WORK), settings)
-    observers = (*((tracing,) if tracing else ()), metrics.traffic, AccessLog())  # the log tells the trace's id
-    observed = Observed(guarded, observers)
+    traced = (tracing,) if tracing else ()
+    observed = Observed(guarded, (*traced, metrics.traffic, AccessLog()))  # the log tells the trace's id
     if not settings.origins:
         return observed
     return CORSMiddleware(

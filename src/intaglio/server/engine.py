@@ -219,7 +219,8 @@ class Engine:
         piece = Piece(request.fresh(), tuple(fresh), logprobs, request.finish_reason, request.stop_reason)
         if request.finished:
             self._running.pop(request, None)
-            self._finished(generation, request.finish_reason or "stop")
+            failed = request.error is not None
+            self._finished(generation, "error" if failed else request.finish_reason or "stop")
             if request.error is not None:
                 return Refusal(500, request.error, code="generation_failed")
         return piece

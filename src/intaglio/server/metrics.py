@@ -60,7 +60,7 @@ class Metrics(Collector):
             "id": served.name,
             "running": len(scheduler.running),
             "waiting": len(scheduler.waiting),
-            "kv_cache_usage": _usage(scheduler),
+            "kv_cache_usage": scheduler.pool.used,
             "kv_pages": scheduler.pool.count,
             "tokens_per_second": meter.generation_rate.per_second(now),
             "prompt_tokens_per_second": meter.prompt_rate.per_second(now),
@@ -115,11 +115,6 @@ def _scheduled(models: Iterable[Served]) -> Iterator[Metric]:
         yield metric
 
 
-def _usage(scheduler: Scheduler) -> float:
-    """Share of the KV pages in use; those that only the prefix cache keeps can be had, and do not count."""
-    return 1 - scheduler.pool.available / scheduler.pool.count
-
-
 def _fixed(models: Iterable[Served]) -> Iterator[Metric]:
     """What the weights take and who multiplies by them."""
     for name, (said, read) in FIXED.items():
@@ -152,7 +147,11 @@ SCHEDULED: dict[
         "Requests that wait for a place or pages.",
         lambda s: len(s.waiting),
     ),
-    "kv_cache_usage_perc": (GaugeMetricFamily, "Share of the KV pages in use, 0 to 1.", _usage),
+    "kv_cache_usage_perc": (
+        GaugeMetricFamily,
+        "Share of the KV pages in use, 0 to 1.",
+        lambda s: s.pool.used,
+    ),
     "prefix_cache_queries": (
         CounterMetricFamily,
         "Tokens of prompts looked for in the prefix cache.",
