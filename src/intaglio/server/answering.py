@@ -27,6 +27,7 @@ class Answering:
     served: Served
     kind: str
     generations: list[Generation] = field(default_factory=list)
+    choices: int = 1  # of every prompt
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -34,6 +35,7 @@ class Answering:
 
     def begin(self, ask: Ask, prompts: list[list[int]], params: list[SamplingParams]) -> None:
         """`len(params)` choices for every prompt; all of them are taken or none."""
+        self.choices = len(params)
         self.served.engine.admit(len(prompts) * len(params))
         try:
             for prompt in prompts:

@@ -18,8 +18,10 @@ import intaglio
 from intaglio.errors import UsageError
 from intaglio.server import chat, completions, embeddings, status, tokens
 from intaglio.server.drain import Drain, Turnstile
+from intaglio.server.exchange import Observed
 from intaglio.server.guard import Guard, failed, sentence
 from intaglio.server.json_answer import JsonAnswer
+from intaglio.server.logs import AccessLog
 from intaglio.server.metrics import Metrics
 from intaglio.server.refusal import Refusal
 from intaglio.server.served import Models, Served
@@ -62,10 +64,12 @@ def create_app(
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     guarded = Guard(Turnstile(app, drain, WORK), settings)
+    traced = (tracing,) if tracing else ()
+    observed = Observed(guarded, (*traced, metrics.traffic, AccessLog()))  # the log tells the trace's id
     if not settings.origins:
-        return guarded
+        return observed
     return CORSMiddleware(
-        guarded, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        observed, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
     )
 
 

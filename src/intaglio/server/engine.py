@@ -42,6 +42,7 @@ class Sliced(Protocol[T_co]):
 class Watch(Protocol):
     """Is told what happens, in the engine's thread; seconds."""
 
+    def begun(self, generation: Generation, seconds: float) -> None: ...
     def step(self, engine: Engine, seconds: float) -> None: ...
     def first_token(self, generation: Generation, seconds: float) -> None: ...
     def tokens(self, generation: Generation, count: int, seconds: float) -> None: ...
@@ -186,6 +187,7 @@ class Engine:
             return
         self.failures = 0
         now = time.monotonic()
+        self._note_begun(start)
         news = [
             (generation, piece)
             for generation in list(self._running.values())
@@ -195,6 +197,16 @@ class Engine:
             self._say(news)
         if self._watch:
             self._watch.step(self, now - start)
+
+    def _note_begun(self, now: float) -> None:
+        """Whose prompts the step that began `now` was the first to compute."""
+        for request, generation in self._running.items():
+            sequence = request.sequence
+            drawn = len(sequence.tokens) > sequence.prompt_length  # and perhaps done, its pages given back
+            if generation.begun is None and (sequence.computed or drawn):
+                generation.begun = now
+                if self._watch:
+                    self._watch.begun(generation, now - generation.arrived)
 
     def _piece(self, generation: Generation, now: float) -> Piece | Refusal | None:
         """What the step gave this one; None: nothing."""
@@ -207,7 +219,8 @@ class Engine:
         piece = Piece(request.fresh(), tuple(fresh), logprobs, request.finish_reason, request.stop_reason)
         if request.finished:
             self._running.pop(request, None)
-            self._finished(generation, request.finish_reason or "stop")
+            failed = request.error is not None
+            self._finished(generation, "error" if failed else request.finish_reason or "stop")
             if request.error is not None:
                 return Refusal(500, request.error, code="generation_failed")
         return piece

@@ -43,6 +43,7 @@ class Generation:
     deadline: float
     arrived: float = field(default_factory=time.monotonic)
     shown: int = 0  # tokens that were given out
+    begun: float | None = None  # when its prompt began to be computed
     first: float | None = None  # when the first token came
     last: float | None = None  # and the last
     _pending: Piece | Refusal | None = None
