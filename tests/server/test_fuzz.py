@@ -15,9 +15,11 @@ from tests.server.serving import Running
 schemathesis = pytest.importorskip("schemathesis", reason="pip install 'intaglio[dev]'")
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize")
 FIELDS = (
-    "model messages prompt input tokens max_tokens n stop stream temperature top_p seed logprobs echo logit_bias"
-    " response_format tools tool_choice structured_outputs stream_options timeout priority"
-).split()
+    *("model", "messages", "prompt", "input", "tokens", "max_tokens", "n", "stop", "stream", "temperature"),
+    *("top_p", "seed", "logprobs", "echo", "logit_bias", "response_format", "tools", "tool_choice"),
+    *("structured_outputs", "stream_options", "timeout", "priority"),
+)
+
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -26,7 +28,11 @@ anything = st.recursive(
 )
 near = st.dictionaries(st.sampled_from(FIELDS), anything, max_size=8)  # the right names, any values
 nearer = st.fixed_dictionaries(  # a request that would do, but for one field
-    {"prompt": st.just("ab"), "messages": st.just([{"role": "user", "content": "a"}]), "max_tokens": st.just(1)},
+    {
+        "prompt": st.just("ab"),
+        "messages": st.just([{"role": "user", "content": "a"}]),
+        "max_tokens": st.just(1),
+    },
     optional={name: anything for name in FIELDS if name not in ("prompt", "messages", "max_tokens")},
 )
 
@@ -38,7 +44,11 @@ def calm(examples: int) -> settings:
 def answered(running: Running, path: str, body: bytes) -> httpx.Response:
     headers = {"content-type": "application/json"}
     answer = httpx.post(running.url + path, content=body, headers=headers, timeout=60)
-    assert answer.status_code < 500 or answer.status_code == 504, (path, body, answer.text)  # 504: a deadline of its own
+    assert answer.status_code < 500 or answer.status_code == 504, (
+        path,
+        body,
+        answer.text,
+    )  # 504: a deadline of its own
     if answer.status_code >= 400:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     return answer

@@ -21,7 +21,8 @@ def refused(answer: httpx.Response, status: int) -> dict[str, object]:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert "Traceback" not in answer.text and ".py" not in answer.text
+    assert "Traceback" not in answer.text
+    assert ".py" not in answer.text
     return error
 
 
@@ -72,7 +73,8 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
 def test_the_request_id_comes_back_unless_it_is_hostile(client: httpx.Client) -> None:
     assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     given = client.get("/health", headers={"x-request-id": "a b; forged"}).headers["x-request-id"]
-    assert given != "a b; forged" and len(given) == 16
+    assert given != "a b; forged"
+    assert len(given) == 16
 
 
 def test_another_name_for_this_machine_is_refused(client: httpx.Client) -> None:
@@ -119,12 +121,18 @@ def test_a_head_that_trickles_in_is_cut_off(tiny: Path, monkeypatch: pytest.Monk
 
 
 def test_a_head_without_end_is_cut_off(running: Running) -> None:
-    with raw(running) as sock, pytest.raises(OSError):  # noqa: PT012
+    def filled(sock: socket.socket) -> bool:
+        """Whether two megabytes of it were taken."""
+        try:
+            for _ in range(2000):
+                sock.sendall(b"x-filler: " + b"a" * 1000 + b"\r\n")
+            return sock.recv(4096) != b""
+        except OSError:
+            return False
+
+    with raw(running) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\n")
-        for _ in range(2000):
-            sock.sendall(b"x-filler: " + b"a" * 1000 + b"\r\n")
-        if not sock.recv(4096):
-            raise OSError("closed")
+        assert not filled(sock)
 
 
 def raw(running: Running) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -51,19 +50,22 @@ def test_a_client_that_leaves_frees_its_pages(running: Running) -> None:
 
 
 def test_a_client_that_leaves_before_the_first_byte(running: Running) -> None:
-    body = json.dumps(LONG).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     with raw(running) as sock:
-        sock.sendall(head.encode() + body)
+        sock.sendall(written(LONG))
         eventually(lambda: running.llms["tiny"].scheduler.busy)
     eventually(lambda: idle(running))
 
 
+def written(ask: dict[str, Any]) -> bytes:
+    """A request as it goes over the wire."""
+    body = json.dumps(ask).encode()
+    head = ["POST /v1/completions HTTP/1.1", "host: localhost", "content-type: application/json"]
+    return "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
+
+
 def abrupt(running: Running, count: int) -> None:
     """So many clients, each of which breaks off somewhere in its request or answer."""
-    body = json.dumps({**LONG, "stream": True}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    whole = head.encode() + body
+    whole = written({**LONG, "stream": True})
     for index in range(count):
         with raw(running) as sock:
             cut = len(whole) if index % 2 else index * 37 % len(whole)
@@ -73,7 +75,7 @@ def abrupt(running: Running, count: int) -> None:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def disconnects(running: Running, count: int) -> None:
@@ -100,7 +102,8 @@ def test_a_full_queue_turns_away(tiny: Path) -> None:
         asks = [pool.submit(post, running, LONG) for _ in range(SEQUENCES + 6)]
         answers = [ask.result() for ask in asks]
         turned_away = [answer for answer in answers if answer.status_code == 429]
-        assert turned_away and len(answers) - len(turned_away) >= SEQUENCES + 2
+        assert turned_away
+        assert len(answers) - len(turned_away) >= SEQUENCES + 2
         assert refused(turned_away[0], 429)["code"] == "queue_full"
         assert int(turned_away[0].headers["retry-after"]) >= 1
         eventually(lambda: idle(running))

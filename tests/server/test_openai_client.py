@@ -29,7 +29,8 @@ def test_a_whole_answer(ask: openai.OpenAI) -> None:
     (choice,) = answer.choices
     assert choice.message.role == "assistant"
     assert choice.finish_reason in ("length", "stop")
-    assert answer.usage and answer.usage.completion_tokens <= 8
+    assert answer.usage
+    assert answer.usage.completion_tokens <= 8
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
@@ -40,10 +41,12 @@ def test_a_stream_says_what_the_whole_answer_says(ask: openai.OpenAI) -> None:
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == whole.choices[0].message.content
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert chunks[-1].choices == [] and chunks[-1].usage
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
     reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
-    assert reasons[-1] == whole.choices[0].finish_reason and not any(reasons[:-1])
+    assert reasons[-1] == whole.choices[0].finish_reason
+    assert not any(reasons[:-1])
 
 
 def test_several_choices_differ_and_come_back_with_the_seed(ask: openai.OpenAI) -> None:
@@ -62,7 +65,8 @@ def test_logprobs_of_a_chat(ask: openai.OpenAI) -> None:
     content = answer.choices[0].logprobs.content
     assert len(content) == answer.usage.completion_tokens
     for token in content:
-        assert token.logprob <= 0 and len(token.top_logprobs) == 3
+        assert token.logprob <= 0
+        assert len(token.top_logprobs) == 3
         assert token.top_logprobs[0].logprob == pytest.approx(token.logprob)  # greedy: the likeliest
         assert bytes(token.bytes).decode(errors="replace") == token.token
 
@@ -80,7 +84,8 @@ def test_echo_and_the_log_probabilities_of_a_prompt(ask: openai.OpenAI) -> None:
     assert choice.text == "abcdef"
     found = choice.logprobs
     assert found.tokens == list("abcdef")
-    assert found.token_logprobs[0] is None and all(p <= 0 for p in found.token_logprobs[1:])
+    assert found.token_logprobs[0] is None
+    assert all(p <= 0 for p in found.token_logprobs[1:])
     assert all(len(top) <= 2 for top in found.top_logprobs[1:])
     assert found.text_offset == [0, 1, 2, 3, 4, 5]
 
@@ -102,7 +107,8 @@ def test_stop_and_bias(ask: openai.OpenAI) -> None:
     stopped = ask.completions.create(
         model="tiny", prompt="x", max_tokens=6, temperature=0, logit_bias={"68": 100}, stop=[3 * letter]
     )
-    assert stopped.choices[0].text == "" and stopped.choices[0].finish_reason == "stop"
+    assert stopped.choices[0].text == ""
+    assert stopped.choices[0].finish_reason == "stop"
 
 
 def test_an_unknown_model_is_not_found(ask: openai.OpenAI) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from intaglio.cli import openmp, options
-from intaglio.errors import UsageError
 
 
 def command(

@@ -81,8 +81,8 @@ def command(
     ] = None,
 ) -> None:
     from intaglio.cli import console
-    from intaglio.engine.llm import LLM
     from intaglio.engine.executor import pages_within
+    from intaglio.engine.llm import LLM
     from intaglio.models import open_checkpoint
     from intaglio.server import logs, traces
     from intaglio.server.settings import Limits, Settings

@@ -65,7 +65,7 @@ class SamplingParams:
     def sampling(self, seed: int) -> Sampling:
         """The native form; `seed` stands in for one that is not given."""
         shared = [name for name in Sampling.__struct_fields__ if name not in ("seed", "logit_bias")]
-        values = {name: _single(getattr(self, name)) for name in shared}
+        values: dict[str, object] = {name: _single(getattr(self, name)) for name in shared}
         values["seed"] = seed if self.seed is None else self.seed
         values["logit_bias"] = dict(self.logit_bias or {})
         try:

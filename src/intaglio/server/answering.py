@@ -18,6 +18,7 @@ from intaglio.server.generation import Generation, Piece
 from intaglio.server.prompts import usage
 from intaglio.server.refusal import Refusal
 from intaglio.server.served import Served
+from intaglio.server.settings import Limits
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Answering:
 
     served: Served
     kind: str
+    limits: Limits
     generations: list[Generation] = field(default_factory=list)
     choices: int = 1  # of every prompt
     created: int = field(default_factory=lambda: int(time.time()))
@@ -45,7 +47,7 @@ class Answering:
                             prompt,
                             each,
                             priority=ask.priority,
-                            seconds=ask.seconds,
+                            seconds=ask.seconds(self.limits.seconds),
                             cache_salt=ask.cache_salt,
                         )
                     )
@@ -85,9 +87,9 @@ class Answering:
             while waiting:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    index, piece = waiting.pop(task), task.result()
-                    if piece is not None:
-                        yield index, piece
+                    index, news = waiting.pop(task), task.result()
+                    if news is not None:
+                        yield index, news
                         waiting[asyncio.ensure_future(anext(iterators[index], None))] = index
         finally:
             for task in waiting:

@@ -49,7 +49,7 @@ class StructuredOutputs(BaseModel):
 
 
 class Ask(BaseModel):
-    """Fields that chat and plain completions share. Fields unknown here are left aside, as other servers do."""
+    """What chat and plain completions share. Fields unknown here are left aside, as other servers do."""
 
     model: str | None = Field(default=None, max_length=256)
     stream: bool | None = False
@@ -71,7 +71,9 @@ class Ask(BaseModel):
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     priority: int = Field(default=0, ge=-(2**31), lt=2**31)
-    timeout: float | None = Field(default=None, gt=0, le=LIMITS.seconds, description="Seconds.")
+    timeout: float | None = Field(
+        default=None, gt=0, description="Seconds; the server's own limit if longer."
+    )
     cache_salt: str | None = Field(default=None, min_length=1, max_length=256)
     user: str | None = Field(default=None, max_length=512)
 
@@ -79,9 +81,9 @@ class Ask(BaseModel):
     def with_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    @property
-    def seconds(self) -> float:
-        return self.timeout or LIMITS.seconds
+    def seconds(self, most: float) -> float:
+        """Until its deadline: as asked, but not longer than the server allows."""
+        return min(self.timeout or most, most)
 
     def stops(self) -> tuple[str, ...]:
         """At most so many strings that end the text."""

@@ -70,12 +70,12 @@ async def complete(ask: ChatAsk, request: Request) -> Response:
         replace(ask.params(served.defaults, room, ask.asked_logprobs(), choice), token_mask=mask and mask())
         for choice in range(ask.n)
     ]
-    answering = Answering(served, "chatcmpl")
+    answering = Answering(served, "chatcmpl", request.app.state.settings.limits)
     answering.begin(ask, [prompt], params)
     note(request, answering)
     chat = _Chat(answering, ask)
     if ask.stream:
-        return EventStream(chat.events(), answering.leave, write_seconds=LIMITS.write_seconds)
+        return EventStream(chat.events(), answering.leave, write_seconds=answering.limits.write_seconds)
     return JsonAnswer(await until_gone(request.receive, chat.whole()))
 
 

@@ -57,7 +57,7 @@ class CompletionAsk(Ask):
         given = self.prompt
         if isinstance(given, str):
             return [given]
-        return [given] if isinstance(given[0], int) else given  # type: ignore[list-item, return-value]
+        return [given] if isinstance(given[0], int) else given
 
 
 @routes.post("/v1/completions")
@@ -66,7 +66,7 @@ async def complete(ask: CompletionAsk, request: Request) -> Response:
     ask.check()
     served = request.app.state.models.find(ask.model)
     prompts = [p if isinstance(p, list) else await encode(served, p) for p in ask.prompts()]
-    answering = Answering(served, "cmpl")
+    answering = Answering(served, "cmpl", request.app.state.settings.limits)
     completion = _Completion(answering, ask, prompts)
     if ask.max_tokens != 0:
         room = min(budget(served, len(prompt), ask.max_tokens, UNASKED) for prompt in prompts)
@@ -78,7 +78,7 @@ async def complete(ask: CompletionAsk, request: Request) -> Response:
         answering.begin(ask, prompts, params)
     note(request, answering)
     if ask.stream:
-        return EventStream(completion.events(), answering.leave, write_seconds=LIMITS.write_seconds)
+        return EventStream(completion.events(), answering.leave, write_seconds=answering.limits.write_seconds)
     return JsonAnswer(await until_gone(request.receive, completion.whole()))
 
 
@@ -125,7 +125,7 @@ class _Completion:
         text = served.tokenizer.decode(prompt, skip_special=False)
         logprobs = None
         if wanted is not None:
-            scored = await score(served, prompt, wanted, self._ask.seconds)
+            scored = await score(served, prompt, wanted, self._ask.seconds(self._answering.limits.seconds))
             logprobs = self._logprobs((*prompt, *piece.tokens), (None, *scored, *piece.logprobs), 0)
         return _entry(index, text + piece.text, piece, logprobs)
 

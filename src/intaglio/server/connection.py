@@ -13,7 +13,7 @@ MOST = 1024  # connections at once
 
 
 class Connection(HttpToolsProtocol):
-    """Ends itself when no whole head of a request comes: one that trickles in must not hold a socket for ever."""
+    """Ends itself when no whole head of a request comes: a trickle must not hold a socket for ever."""
 
     _timer: asyncio.TimerHandle | None = None
     _head = 0  # bytes of a head that is not whole

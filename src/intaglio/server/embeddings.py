@@ -38,7 +38,7 @@ class EmbeddingAsk(BaseModel):
         given = self.input
         if isinstance(given, str):
             return [given]
-        return [given] if isinstance(given[0], int) else given  # type: ignore[list-item, return-value]
+        return [given] if isinstance(given[0], int) else given
 
 
 @routes.post("/v1/embeddings")

@@ -1,8 +1,8 @@
 """The engine: one LLM that steps in a thread of its own, and is asked from an event loop.
 
-Everything that touches the LLM happens in that thread; it takes orders from a queue before every step and hands
-what a step gave over to the event loop in one call. The native step runs without the GIL, so the event loop reads
-and writes meanwhile. Without work the thread sleeps.
+Everything that touches the LLM happens in that thread; it takes orders from a queue before every step and
+hands what a step gave over to the event loop in one call. The native step runs without the GIL, so the event
+loop reads and writes meanwhile. Without work the thread sleeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from intaglio.engine.llm import LLM
 from intaglio.engine.output import SamplingParams
@@ -62,7 +62,7 @@ class Engine:
         self._watch = watch
         self._live: set[Generation] = set()  # of the event loop
         self._running: dict[Request, Generation] = {}  # of the thread, as all below
-        self._work: deque[_Job] = deque()
+        self._work: deque[_Job[Any]] = deque()
         self._orders: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._closed = False
@@ -105,7 +105,7 @@ class Engine:
         seconds: float = 3600.0,
         cache_salt: str | None = None,
     ) -> Generation:
-        """Queue one prompt. Raises UsageError for a request that cannot be, Refusal when the queue is full."""
+        """Queue one prompt. Raises UsageError for one that cannot be, Refusal when the queue is full."""
         self.admit()
         request = self.llm.prepare(prompt, params, priority=priority, cache_salt=cache_salt)
         generation = Generation(request, time.monotonic() + seconds)
@@ -121,10 +121,10 @@ class Engine:
 
     async def work(self, sliced: Sliced[T], seconds: float = 3600.0) -> T:
         """Carry it out between steps -> its result."""
-        job = _Job(sliced, asyncio.get_running_loop().create_future(), time.monotonic() + seconds)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = _Job(sliced, future, time.monotonic() + seconds)
         self._order(lambda: self._work.append(job))
-        result: T = await job.future  # cancelled with whoever waits
-        return result
+        return await future  # cancelled with whoever waits
 
     async def close(self) -> None:
         """End all requests and the thread."""
@@ -286,10 +286,10 @@ class Engine:
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
-class _Job:
+class _Job(Generic[T]):
     """Sliced work and who waits for it."""
 
-    def __init__(self, sliced: Sliced[object], future: asyncio.Future[object], deadline: float) -> None:
+    def __init__(self, sliced: Sliced[T], future: asyncio.Future[T], deadline: float) -> None:
         self.sliced = sliced
         self.future = future
         self.deadline = deadline
@@ -298,7 +298,7 @@ class _Job:
     def abandoned(self) -> bool:
         return self.future.cancelled() or self.deadline < time.monotonic()
 
-    def settle(self, result: object, error: Exception | None) -> None:
+    def settle(self, result: T | None, error: Exception | None) -> None:
         if self.future.done():
             return
         if error is not None:

@@ -1,7 +1,7 @@
 """The guard: what stands between a socket and the routes. Nothing here reads more than it was told to.
 
-Who may ask (keys, hosts, origins), how large and how slow a body may be, and that whatever goes wrong leaves as one
-sentence in OpenAI's form, with the request's id and never a path or a traceback.
+Who may ask (keys, hosts, origins), how large and how slow a body may be, and that whatever goes wrong leaves
+as one sentence in OpenAI's form, with the request's id and never a path or a traceback.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Guard:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         known = given.strip().encode() if scheme.lower() == "bearer" else b""
-        if not any([hmac.compare_digest(known, key) for key in self._keys]):  # all of them: no early end
+        if not any(hmac.compare_digest(known, key) for key in self._keys):  # all of them: no early end
             raise Refusal(
                 401, "the API key is missing or wrong: Authorization: Bearer KEY", code="invalid_api_key"
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - reads as what it says
     """An answer other than the one that was wanted.
 
     `param`: the field of the request at fault. `code`: a word for programs. `retry_after`: seconds.

@@ -9,6 +9,7 @@ from typing import Any
 
 from intaglio.engine.llm import LLM
 from intaglio.engine.output import SamplingParams
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import scheme
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.tokenizer import Tokenizer
@@ -58,7 +59,9 @@ class Served:
             "max_model_len": self.max_context,
             "meta": {
                 "bytes": checkpoint.nbytes,
-                "bits_per_weight": round(scheme.bits_per_weight(checkpoint, scheme.parameters(checkpoint)), 3),
+                "bits_per_weight": round(
+                    scheme.bits_per_weight(checkpoint, scheme.parameters(checkpoint)), 3
+                ),
                 "kv_bits": executor.kv_bits,
                 "isa": executor.isa,
                 "threads": executor.threads,
@@ -72,14 +75,17 @@ def defaults_of(checkpoint: Checkpoint) -> SamplingParams:
         own = json.loads(checkpoint.files.get("generation_config.json", b"{}"))
     except ValueError:
         own = {}
-    wanted = {}
+    wanted: dict[str, Any] = {}
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
         value = own.get(name) if isinstance(own, dict) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             wanted[name] = value
     if isinstance(own, dict) and own.get("do_sample") is False:
         wanted["temperature"] = 0.0
-    return SamplingParams(**{"temperature": 1.0, **wanted})
+    try:
+        return SamplingParams(**{"temperature": 1.0, **wanted})
+    except UsageError as error:
+        raise IntaglioError(f"{checkpoint.name}: generation_config.json: {error}") from None
 
 
 class Models:

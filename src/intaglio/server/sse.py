@@ -30,8 +30,8 @@ def event(value: Any) -> bytes:
 class EventStream(Response):
     """Sends `events` as they come, then [DONE]; `leave` is called however it ends.
 
-    A refusal after the first event is an event of its own; a client that takes longer than `write_seconds` for
-    one is taken for gone.
+    A refusal after the first event is an event of its own; a client that takes longer than `write_seconds`
+    for one is taken for gone.
     """
 
     media_type = "text/event-stream"
