@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from intaglio.engine.draft_model import DraftModel
 from intaglio.engine.llm import LLM
 from intaglio.engine.output import SamplingParams
+from intaglio.engine.pages import pages_for
 from intaglio.engine.request import Request
 from intaglio.errors import IntaglioError
 from intaglio.models import open_checkpoint
@@ -84,6 +85,8 @@ def test_a_step_that_fails_is_as_if_it_had_not_begun(
             try:
                 llm.step()
             except error:
+                for sequence in llm.scheduler.running:
+                    assert len(sequence.pages) == pages_for(len(sequence.tokens))
                 if dropped:
                     break
     if dropped:
