@@ -192,6 +192,11 @@ void Executor::attend(int32_t layer, Columns q, Columns target, int32_t window, 
   add<Merge>(static_cast<const Attention*>(ops_.back().get()));
 }
 
+void Executor::hidden(Columns source, int32_t gain, float eps, Rows rows) {
+  add<Hidden>(kernels_, slice(source), vector(gain), eps, rows);
+  hidden_width_ = source.width;
+}
+
 void Executor::softcap(float cap) { add<Softcap>(kernels_, limits_.vocab, cap); }
 
 void Executor::sample() { add<Sample>(limits_.vocab); }
@@ -351,6 +356,12 @@ void Executor::score(const Request& request, float* logits) {
   prepare(request, true);
   step_.logits = logits;
   step_.ldl = limits_.vocab;
+  run();
+}
+
+void Executor::hidden(const Request& request, float* rows) {
+  prepare(request, true);
+  step_.hidden = rows;
   run();
 }
 

@@ -36,6 +36,7 @@ class Executor {
   void gate(Columns gate, Columns up, Columns target, int32_t reading, int32_t activation);
   void append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain, float eps);
   void attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap);
+  void hidden(Columns source, int32_t gain, float eps, Rows rows);
   void softcap(float cap);
   void sample();
 
@@ -44,6 +45,10 @@ class Executor {
   int32_t step(const Request& request);
   // Runs one step that gives every token's logits instead of samples: tokens x vocab.
   void score(const Request& request, float* logits);
+
+  // Runs one step that gives what the head reads of every token, and no logits: tokens x hidden_width().
+  void hidden(const Request& request, float* rows);
+  int32_t hidden_width() const { return hidden_width_; }  // 0: the program has no such op
 
   // What the last step drew: kNotFinite where the logits are broken; log probabilities where they were asked for.
   Draws draws() const;
@@ -109,6 +114,7 @@ class Executor {
   Block<TokenBlock> block_;
   Block<float> logits_;
   int32_t draws_ = 0;  // of the last step
+  int32_t hidden_width_ = 0;
   Pool pool_;
 };
 

@@ -47,6 +47,15 @@ void round_floats(float* x, int32_t n, const Rounding& r) {
   }
 }
 
+// y = rms_norm(x) * gain; without eps (< 0): y = x.
+void norm(const Kernels* kernels, const float* x, const float* gain, int32_t n, float eps, float* y) {
+  if (eps >= 0) {
+    kernels->rms_norm(x, gain, n, eps, y);
+  } else {
+    std::memcpy(y, x, static_cast<size_t>(n) * sizeof(float));
+  }
+}
+
 // x, which floats() gave, in order.
 float* gather(const Target& target, int32_t r, const Worker& worker, float* x) {
   if (!gathers(target)) return x;
@@ -115,11 +124,7 @@ void Norm::walk(const Step& step, const TokenBlock& block, const Worker& worker)
     const float* x = rows == Rows::kGathered ? source.row(step.row_token[r]) : source.row(r, block);
     const int32_t to = target.slice.buffer->index(r, block);
     float* y = floats(target, to, worker);
-    if (eps >= 0) {
-      kernels->rms_norm(x, gain, source.width, eps, y);
-    } else {
-      std::memcpy(y, x, static_cast<size_t>(source.width) * sizeof(float));
-    }
+    norm(kernels, x, gain, source.width, eps, y);
     finish(kernels, target, to, worker, y);
   }
 }
@@ -154,6 +159,7 @@ int32_t Linear::token_block(int32_t tokens) const {
 }
 
 int32_t Linear::units(const Step& step) const {
+  if (!target.buffer && !step.logits) return 0;
   const int32_t n = count(step, rows);
   return divide_up(n, token_block(n)) * divide_up(matrix->rows, row_block);
 }
@@ -193,7 +199,19 @@ void Gate::walk(const Step&, const TokenBlock& block, const Worker& worker) cons
   }
 }
 
-int32_t Softcap::units(const Step& step) const { return step.rows * divide_up(vocab, kColumnsAUnit); }
+int32_t Hidden::units(const Step& step) const { return step.hidden ? token_units(step.rows) : 0; }
+
+void Hidden::run(const Step& step, int32_t unit, const Worker&) const {
+  const TokenBlock block = token_unit(unit, step.rows);
+  for (int32_t r = block.first; r < block.end; ++r) {
+    const float* x = source.row(rows == Rows::kGathered ? step.row_token[r] : r);
+    norm(kernels, x, gain, source.width, eps, step.hidden + static_cast<int64_t>(r) * source.width);
+  }
+}
+
+int32_t Softcap::units(const Step& step) const {
+  return step.logits ? step.rows * divide_up(vocab, kColumnsAUnit) : 0;
+}
 
 void Softcap::run(const Step& step, int32_t unit, const Worker&) const {
   const int32_t blocks = divide_up(vocab, kColumnsAUnit), column = unit % blocks * kColumnsAUnit;

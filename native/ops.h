@@ -72,7 +72,7 @@ struct AddNorm : Op {
   float eps, alpha;
 };
 
-// target (+)= alpha * (matrix source + bias); a target without buffer is the step's logits.
+// target (+)= alpha * (matrix source + bias); a target without buffer is the step's logits, if it makes any.
 struct Linear : Op {
   Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
          int threads);
@@ -108,6 +108,20 @@ struct Gate : Op {
   Slice gate, up;
   Target target;
   int32_t activation;
+};
+
+// What the head reads of each row, for the caller who wants that: norm(source) as Norm has it.
+struct Hidden : Op {
+  Hidden(const Kernels* k, Slice s, const float* g, float e, Rows r)
+      : kernels(k), source(s), gain(g), eps(e), rows(r) {}
+  int32_t units(const Step& step) const override;
+  void run(const Step& step, int32_t unit, const Worker& worker) const override;
+
+  const Kernels* kernels;
+  Slice source;
+  const float* gain;
+  float eps;
+  Rows rows;
 };
 
 // logits = cap * tanh(logits / cap)

@@ -138,9 +138,10 @@ struct Step {
   int32_t blocks;            // 0: ops are cut instead, and every thread helps with each
   int32_t key_spans;         // of the longest context, in kKeys
   int32_t key_parts;         // into so many stretches of key spans attention is cut; 0: into none
-  float* logits;             // rows x ldl
+  float* logits;             // rows x ldl; null: none are made
   int64_t ldl;
   Draws draws;               // without tokens: nothing is drawn
+  float* hidden;             // rows x what the head reads; null: it stays inside
 };
 
 constexpr int32_t kBlockTokens = 64;  // of a block, at most: what they leave for the next op stays in the second cache

@@ -103,6 +103,9 @@ void bind_program(nb::class_<Executor>& c) {
       })
       .def("attend", [](Executor& e, int32_t layer, Columns q, Columns target, int32_t window, float scale,
                         float softcap) { e.attend(layer, columns(q), columns(target), window, scale, softcap); })
+      .def("hidden", [](Executor& e, Columns source, int32_t gain, float eps, int32_t which) {
+        e.hidden(columns(source), gain, eps, rows(which));
+      })
       .def("softcap", &Executor::softcap)
       .def("sample", &Executor::sample);
 }
@@ -118,14 +121,26 @@ nb::ndarray<nb::numpy, int32_t> step(Executor& e, const Arrays& arrays) {
   return numpy(std::vector<int32_t>(token, token + n), {static_cast<size_t>(n)});
 }
 
-void score(Executor& e, const Arrays& arrays, nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits) {
-  const Request r = request(e, arrays);
-  if (logits.shape(0) != static_cast<size_t>(r.tokens) ||
-      logits.shape(1) != static_cast<size_t>(e.limits().vocab)) {
-    throw std::invalid_argument("logits must be an array of (tokens, vocabulary)");
+using Table = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void check_shape(const Table& table, int32_t tokens, int32_t width, const char* sentence) {
+  if (table.shape(0) != static_cast<size_t>(tokens) || table.shape(1) != static_cast<size_t>(width)) {
+    throw std::invalid_argument(sentence);
   }
+}
+
+void score(Executor& e, const Arrays& arrays, Table logits) {
+  const Request r = request(e, arrays);
+  check_shape(logits, r.tokens, e.limits().vocab, "logits must be an array of (tokens, vocabulary)");
   nb::gil_scoped_release release;
   e.score(r, logits.data());
+}
+
+void hidden_rows(Executor& e, const Arrays& arrays, Table rows) {
+  const Request r = request(e, arrays);
+  check_shape(rows, r.tokens, e.hidden_width(), "rows must be an array of (tokens, what the head reads)");
+  nb::gil_scoped_release release;
+  e.hidden(r, rows.data());
 }
 
 nb::tuple logprobs(const Executor& e, int32_t draw, int32_t n) {
@@ -140,6 +155,7 @@ nb::tuple logprobs(const Executor& e, int32_t draw, int32_t n) {
 void bind_steps(nb::class_<Executor>& c) {
   c.def("step", step, "One mixed step: a token for each draw, -2 where its logits are not finite")
       .def("score", score, "One step that fills `logits` (tokens, vocabulary) instead of sampling")
+      .def("hidden_rows", hidden_rows, "One step that fills `rows` (tokens, hidden) with what the head reads")
       .def("logits", [](const Executor& e, int32_t draw) {
         const float* row = e.logits_of(draw);
         const auto vocab = static_cast<size_t>(e.limits().vocab);

@@ -113,6 +113,11 @@ class Texts:
     def end(self, which: int) -> None:
         self.pool.free(self.open.pop(which)[1])
 
+    def finish(self, which: int) -> None:
+        for _ in self.open[which][0]:
+            self.compute(which)
+        self.end(which)
+
     @staticmethod
     def _keys(text: bytes) -> list[bytes]:
         return [text[: i + 1] for i in range(len(text))]
@@ -135,7 +140,7 @@ class Texts:
 
 ACTIONS = st.one_of(
     st.tuples(st.just("begin"), st.lists(st.sampled_from(b"ab"), min_size=1, max_size=5).map(bytes)),
-    st.tuples(st.sampled_from(["compute", "end"]), st.integers(0, 5)),
+    st.tuples(st.sampled_from(["compute", "end", "finish"]), st.integers(0, 5)),
 )
 
 

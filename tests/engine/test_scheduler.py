@@ -330,6 +330,39 @@ def test_one_computes_what_many_begin_with() -> None:
     assert [s.cached for s in sequences] == [0] + 15 * [4 * PAGE]
 
 
+def test_a_prompt_waits_for_any_that_computes_its_page() -> None:
+    """Not for the oldest alone; and only for pages that it would use."""
+    scheduler = Scheduler(PagePool(100), max_tokens=512, max_sequences=16, prefix_cache=True)
+    (document,) = made([(2000, 1)])
+    chats = made([(PAGE + 1, 1), (PAGE + 2, 1), (PAGE, 1)], shared=PAGE)
+    for sequence in (document, *chats):
+        scheduler.add(sequence)
+    assert [(c.sequence, c.size) for c in run_step(scheduler)] == [(document, 448), (chats[2], PAGE)]
+    scheduler.remove(chats[2])
+    assert [(c.sequence, c.size) for c in run_step(scheduler)] == [
+        (document, 509),
+        (chats[0], 1),
+        (chats[1], 2),
+    ]
+
+
+def test_who_comes_back_to_nothing_is_known_again() -> None:
+    """Its pages were given away meanwhile."""
+    scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=2, prefix_cache=True)
+    first, second = made([(2 * PAGE, 2 * PAGE + 1), (2 * PAGE, 2)])
+    first.limit = 4 * PAGE
+    for sequence in (first, second):
+        scheduler.add(sequence)
+    while not first.full:
+        run_step(scheduler)
+    assert (scheduler.waiting, second.computed) == ([second], 0)
+    keys = second.chain.keys(second.tokens, 0, 2)
+    assert scheduler.pool.find(keys) == []
+    scheduler.remove(first)
+    run_step(scheduler)
+    assert scheduler.pool.find(keys) == second.pages[:2]
+
+
 def test_who_comes_back_finds_its_pages_and_counts_no_hit() -> None:
     scheduler = Scheduler(PagePool(4), max_tokens=256, max_sequences=2, prefix_cache=True)
     first, second = made([(PAGE, PAGE + 1), (2 * PAGE, 9)])

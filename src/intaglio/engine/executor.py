@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -146,12 +146,31 @@ class Executor:
 
     def extend(self, tokens: Array | Sequence[int], position: int, pages: Sequence[int]) -> Array:
         """Score tokens (n,) from `position` on, `pages` hold what precedes them -> float32 (n, vocab)."""
+        return self._rows(self._open().score, self.spec.vocab_size, tokens, position, pages)
+
+    def hidden(self, tokens: Array | Sequence[int], position: int, pages: Sequence[int]) -> Array:
+        """What the head reads of tokens (n,) from `position` on: the last state after the final norm.
+
+        `pages` hold what precedes them -> float32 (n, hidden). Where a rotation was undone before the head
+        this is the model's own state; where it was folded into the head, the rotated one without gain.
+        """
+        return self._rows(self._open().hidden_rows, self.spec.hidden_size, tokens, position, pages)
+
+    def _rows(
+        self,
+        call: Callable[[tuple[Array, ...], Array], None],
+        width: int,
+        tokens: Array | Sequence[int],
+        position: int,
+        pages: Sequence[int],
+    ) -> Array:
+        """What `call` fills for each token, as many a step as fit: float32 (n, width)."""
         ids = np.ascontiguousarray(tokens, np.int32)
-        out = np.empty((ids.size, self.spec.vocab_size), np.float32)
+        out = np.empty((ids.size, width), np.float32)
         for start in range(0, ids.size, self.max_tokens):
             rows = slice(start, min(start + self.max_tokens, ids.size))
             chunk = Chunk(ids[rows], position + start, pages)
-            _checked(self._open().score, _checked(flatten, [chunk], self.spec.vocab_size), out[rows])
+            _checked(call, _checked(flatten, [chunk], self.spec.vocab_size), out[rows])
         return out
 
     def read_page(self, page: int, layer: int, head: int, slot: int, is_value: bool) -> Array:

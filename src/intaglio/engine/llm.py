@@ -8,21 +8,25 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from intaglio.engine.draft_model import DraftModel
 from intaglio.engine.executor import Executor
 from intaglio.engine.loop import Loop
 from intaglio.engine.output import RequestOutput, SamplingParams
+from intaglio.engine.prompt import check_prompt
 from intaglio.engine.request import Request
-from intaglio.engine.sampling import Sampling
+from intaglio.engine.sampling import Logprobs, Sampling
+from intaglio.engine.scoring import SLICE, PromptEmbedding, PromptScore
 from intaglio.engine.sequence import Sequence as Tokens
 from intaglio.engine.speculative import Drafter, PromptLookup
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import open_checkpoint
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.tokenizer import Tokenizer
+from intaglio.types import Array
 
+Work = TypeVar("Work", PromptScore, PromptEmbedding)
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 DEFAULTS = SamplingParams()
@@ -149,8 +153,8 @@ class LLM:
         A lower `priority` is served sooner. Only requests of the same `cache_salt` use one another's
         prefixes: nobody else can learn from the time his takes what was asked before.
         """
-        text, ids = (prompt, self.encode(prompt)) if isinstance(prompt, str) else (None, list(prompt))
-        self._check(ids)
+        text, ids = prompt if isinstance(prompt, str) else None, self._tokens(prompt)
+        check_prompt(ids, self.checkpoint.spec.vocab_size, self.max_context, answer=1)
         number = next(self._numbers)
         seed = (self.seed << 32 | number) & (2**63 - 1)
         limit = min(len(ids) + params.max_tokens, self.max_context)
@@ -163,6 +167,25 @@ class LLM:
     def add(self, request: Request) -> None:
         """Queue it."""
         self.loop.add(request)
+
+    def start_score(self, prompt: Prompt, *, top: int = 0, size: int = SLICE) -> PromptScore:
+        """How likely a prompt's tokens are, `size` of them at each of its own steps."""
+        return PromptScore(self.executor, self._tokens(prompt), top=top, size=size)
+
+    def start_embedding(self, prompt: Prompt, *, size: int = SLICE) -> PromptEmbedding:
+        """The mean of a prompt's last states, from `size` tokens at each of its own steps."""
+        return PromptEmbedding(self.executor, self._tokens(prompt), size=size)
+
+    def score(self, prompts: Prompt | Sequence[Prompt], *, top: int = 0) -> list[list[Logprobs]]:
+        """Of each prompt's tokens but its first, with the `top` likeliest in their place."""
+        started = [self.start_score(prompt, top=top) for prompt in _listed(prompts)]
+        return [_finished(score).logprobs for score in started]
+
+    def embed(self, prompts: Prompt | Sequence[Prompt]) -> list[Array]:
+        """Of each prompt float32 (hidden,): the mean of its tokens' last states after the final norm."""
+        largest = self.executor.max_tokens
+        started = [self.start_embedding(prompt, size=largest) for prompt in _listed(prompts)]
+        return [_finished(embedding).vector for embedding in started]
 
     def step(self) -> bool:
         """One step of the engine: every running request gets tokens, or a chunk of its prompt computed.
@@ -198,6 +221,9 @@ class LLM:
             raise UsageError(f"token {outside[0]} of logit_bias is outside the vocabulary of {vocab}")
         return sampling
 
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        return self.encode(prompt) if isinstance(prompt, str) else list(prompt)
+
     def encode(self, prompt: str, *, special: bool = True) -> list[int]:
         """Tokens of a text; `special`: with those the model expects around every text."""
         try:
@@ -206,23 +232,21 @@ class LLM:
             raise UsageError(f"the prompt is not valid Unicode at character {error.start}") from None
         return self.tokenizer.encode(prompt, special=special)
 
-    def _check(self, ids: Sequence[int]) -> None:
-        vocab = self.checkpoint.spec.vocab_size
-        if not ids:
-            raise UsageError("the prompt is empty: there is nothing to continue")
-        if outside := [token for token in ids if not 0 <= token < vocab]:
-            raise UsageError(f"token {outside[0]} of the prompt is outside the vocabulary of {vocab}")
-        if len(ids) >= self.max_context:
-            raise UsageError(
-                f"the prompt has {len(ids)} tokens, the context {self.max_context}:"
-                " shorten it, or open the model with a larger max_context"
-            )
-
 
 def _check_failed(requests: Sequence[Request]) -> None:
     for request in requests:
         if request.failure is not None:
             raise request.failure
+
+
+def _finished(work: Work) -> Work:
+    """All its steps, and its pages free whatever happens."""
+    try:
+        while not work.finished:
+            work.step()
+    finally:
+        work.close()
+    return work
 
 
 def _listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

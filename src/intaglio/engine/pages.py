@@ -9,6 +9,10 @@ from intaglio.errors import IntaglioError
 PAGE = 64  # tokens in a page, kPage of native/kernels.h
 
 
+class OutOfPages(IntaglioError):  # noqa: N818 - reads as what it says
+    """Not now: there will be more when a sequence ends."""
+
+
 def pages_for(tokens: int) -> int:
     """How many pages hold `tokens` tokens."""
     return -(-tokens // PAGE)
@@ -51,9 +55,9 @@ class PagePool:
         return 1 - self.available / self.count
 
     def allocate(self, count: int) -> list[int]:
-        """`count` pages with one user each, or an error and none taken."""
+        """`count` pages with one user each, or OutOfPages and none taken."""
         if count > self.available:
-            raise IntaglioError(
+            raise OutOfPages(
                 f"out of KV pages: {count} needed ({count * PAGE} tokens), {self.available} of {self.count}"
                 " free; wait for a sequence to finish, or open the model with more pages"
             )

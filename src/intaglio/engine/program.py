@@ -126,6 +126,7 @@ class Program:
     def _head(self) -> None:
         spec = self._spec
         gain = self._gain(roles.FINAL_NORM)
+        hidden = self._residual, gain, spec.norm_eps, GATHERED
         first = "head_proj" if "head_proj" in self._matrices else "head"
         head_in = self._read(
             first, lambda to, how: self._native.norm(self._residual, to, how, gain, spec.norm_eps, GATHERED)
@@ -133,9 +134,11 @@ class Program:
         if first == "head_proj":
             projected = self._floats(spec.hidden_size)
             self._linear("head_proj", head_in, [projected], rows=WANTED)
+            hidden = projected, ABSENT, ABSENT, WANTED
             head_in = self._read(
                 "head", lambda to, how: self._native.norm(projected, to, how, ABSENT, ABSENT, WANTED)
             )
+        self._native.hidden(*hidden)
         logits = (LOGITS, 0, spec.vocab_size)
         self._linear("head", head_in, [logits], alpha=spec.logit_scale, rows=WANTED)
         if spec.logit_softcap:

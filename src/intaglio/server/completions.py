@@ -11,7 +11,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from intaglio.engine.sampling import Logprobs
-from intaglio.engine.scoring import PromptScore
 from intaglio.server.answering import Answering, budget, note
 from intaglio.server.ask import LIMITS, Ask, TokenId
 from intaglio.server.generation import Piece
@@ -152,9 +151,11 @@ class _Completion:
         return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": prompt}
 
 
-async def score(served: Served, prompt: list[int], top: int, seconds: float) -> tuple[Logprobs, ...]:
+async def score(served: Served, prompt: list[int], top: int, seconds: float) -> list[Logprobs]:
     """Of every token of the prompt but the first, computed between the steps of others."""
-    return await served.engine.work(PromptScore(served.llm.executor, prompt, top=top), seconds)
+    started = served.llm.start_score(prompt, top=top)
+    await served.engine.work(started, seconds)
+    return started.logprobs
 
 
 def _entry(index: int, text: str, piece: Piece, logprobs: dict[str, Any] | None) -> dict[str, Any]:

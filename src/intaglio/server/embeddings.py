@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from intaglio.engine.scoring import Embedding
 from intaglio.server.ask import LIMITS, TokenId
 from intaglio.server.json_answer import JsonAnswer
 from intaglio.server.prompts import encode
@@ -49,16 +48,19 @@ async def embed(ask: EmbeddingAsk, request: Request) -> Response:
         raise Refusal(400, f"dimensions is {ask.dimensions}, {served.name} gives {size}", param="dimensions")
     prompts = [p if isinstance(p, list) else await encode(served, p) for p in ask.inputs()]
     served.engine.admit()
-    found = await until_gone(request.receive, _all(served, prompts))
+    found = await until_gone(
+        request.receive, _all(served, prompts, request.app.state.settings.limits.seconds)
+    )
     data = [_entry(index, vector, ask.encoding_format) for index, vector in enumerate(found)]
     count = sum(map(len, prompts))
     usage = {"prompt_tokens": count, "total_tokens": count}
     return JsonAnswer({"object": "list", "data": data, "model": served.name, "usage": usage})
 
 
-async def _all(served: Served, prompts: list[list[int]]) -> list[Array]:
-    work = [served.engine.work(Embedding(served.llm.executor, prompt)) for prompt in prompts]
-    return await asyncio.gather(*work)
+async def _all(served: Served, prompts: list[list[int]], seconds: float) -> list[Array]:
+    started = [served.llm.start_embedding(prompt) for prompt in prompts]
+    await asyncio.gather(*(served.engine.work(one, seconds) for one in started))
+    return [one.vector for one in started]
 
 
 def _entry(index: int, vector: Array, form: str) -> dict[str, Any]:

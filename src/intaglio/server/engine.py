@@ -13,27 +13,29 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
 from intaglio.engine.llm import LLM
 from intaglio.engine.output import SamplingParams
+from intaglio.engine.pages import OutOfPages
 from intaglio.engine.request import Request
 from intaglio.errors import IntaglioError
 from intaglio.server.generation import Generation, Piece
 from intaglio.server.refusal import Refusal
 
 log = logging.getLogger("intaglio.server")
-T_co = TypeVar("T_co", covariant=True)
-T = TypeVar("T")
 News = list[tuple[Generation, Piece | Refusal]]
 SICK = 3  # steps that failed in a row before the engine calls itself unhealthy
 
 
-class Sliced(Protocol[T_co]):
+class Sliced(Protocol):
     """Work beside the generations, a slice at a time: no slice takes longer than a step."""
 
-    def step(self) -> T_co | None:
-        """One slice; the result after the last."""
+    @property
+    def finished(self) -> bool: ...
+
+    def step(self) -> None:
+        """One slice more; OutOfPages: not now."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -62,7 +64,7 @@ class Engine:
         self._watch = watch
         self._live: set[Generation] = set()  # of the event loop
         self._running: dict[Request, Generation] = {}  # of the thread, as all below
-        self._work: deque[_Job[Any]] = deque()
+        self._work: deque[_Job] = deque()
         self._orders: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._closed = False
@@ -119,12 +121,11 @@ class Engine:
             self._live.discard(generation)
             self._order(lambda: self._end(generation, "abort"))
 
-    async def work(self, sliced: Sliced[T], seconds: float = 3600.0) -> T:
-        """Carry it out between steps -> its result."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = _Job(sliced, future, time.monotonic() + seconds)
+    async def work(self, sliced: Sliced, seconds: float) -> None:
+        """Carry it out between steps."""
+        job = _Job(sliced, asyncio.get_running_loop().create_future(), time.monotonic() + seconds)
         self._order(lambda: self._work.append(job))
-        return await future  # cancelled with whoever waits
+        await job.future  # cancelled with whoever waits
 
     async def close(self) -> None:
         """End all requests and the thread."""
@@ -254,22 +255,24 @@ class Engine:
     def _expire(self) -> None:
         now = time.monotonic()
         late = [request for request, generation in self._running.items() if generation.deadline < now]
-        self._fail(late, Refusal(504, "the request's deadline has passed", code="deadline_exceeded"))
+        self._fail(late, _late())
 
     def _slice(self) -> None:
         """One slice of one job; the others wait their turn."""
         job = self._work.popleft()
-        result = error = None
+        error: Exception | None = None
         try:
-            if not job.abandoned:
-                result = job.sliced.step()
+            if not job.over:
+                job.sliced.step()
+        except OutOfPages:
+            pass  # until others give some back
         except Exception as caught:
             error = caught
-        if result is None and error is None and not job.abandoned:
+        if error is None and not job.over:
             self._work.append(job)
             return
         job.sliced.close()
-        self._call(job.settle, result, error)
+        self._call(job.settle, error)
 
     def _finished(self, generation: Generation, reason: str) -> None:
         if self._watch:
@@ -286,26 +289,29 @@ class Engine:
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
-class _Job(Generic[T]):
+class _Job:
     """Sliced work and who waits for it."""
 
-    def __init__(self, sliced: Sliced[T], future: asyncio.Future[T], deadline: float) -> None:
+    def __init__(self, sliced: Sliced, future: asyncio.Future[None], deadline: float) -> None:
         self.sliced = sliced
         self.future = future
         self.deadline = deadline
 
     @property
-    def abandoned(self) -> bool:
-        return self.future.cancelled() or self.deadline < time.monotonic()
+    def over(self) -> bool:
+        """Done, or not wanted any more."""
+        return self.sliced.finished or self.future.cancelled() or self.deadline < time.monotonic()
 
-    def settle(self, result: T | None, error: Exception | None) -> None:
+    def settle(self, error: Exception | None) -> None:
         if self.future.done():
             return
         if error is not None:
             self.future.set_exception(error)
-        elif result is None:
-            self.future.set_exception(
-                Refusal(504, "the request's deadline has passed", code="deadline_exceeded")
-            )
+        elif not self.sliced.finished:
+            self.future.set_exception(_late())
         else:
-            self.future.set_result(result)
+            self.future.set_result(None)
+
+
+def _late() -> Refusal:
+    return Refusal(504, "the request's deadline has passed", code="deadline_exceeded")
