@@ -17,6 +17,13 @@ from typer.testing import CliRunner, Result
 from intaglio.cli import app as cli
 from tests.load.fake import END, HEAD, Asked, Fake, event, piece, plain, streaming
 
+# a shell's background job ignores interrupts, and what it starts does too
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from intaglio.cli import main
+main()
+"""
 FEW = ["--num-prompts", "6", "--random-input-len", "16", "--random-output-len", "4"]
 
 
@@ -201,9 +208,9 @@ def test_ctrl_c_reports_what_was_measured() -> None:
         yield event("[DONE]") + END
 
     with Fake(answering) as fake:
-        command = [sys.executable, "-m", "intaglio", "bench-serve", fake.url, *FEW[:1], "20", *FEW[2:]]
+        args = ["bench-serve", fake.url, "--num-prompts", "20", "--max-concurrency", "2", "--json"]
         process = subprocess.Popen(
-            [*command, "--max-concurrency", "2", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", INTERRUPTIBLE, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         out, err = process.communicate(timeout=60)
     found = json.loads(out)
