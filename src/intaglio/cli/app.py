@@ -26,6 +26,7 @@ VERBS = {
     "compare": ("compare", "Run recipes side by side on a model."),
     "search": ("search", "Search the best form of every matrix: a recipe."),
     "bench": ("bench", "Time a model, beside other engines and the machine."),
+    "bench-serve": ("bench_serve", "Put a load on a server; measure what its users would wait for."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model."),
     "serve": ("serve", "Serve models over an OpenAI-compatible API, with a page."),

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 import intaglio
 from intaglio.errors import UsageError
-from intaglio.server import chat, completions, embeddings, status, tokens
+from intaglio.server import assets, chat, completions, embeddings, status, tokens
 from intaglio.server.drain import Drain, Turnstile
 from intaglio.server.exchange import Observed
 from intaglio.server.guard import Guard, failed, sentence
@@ -58,9 +58,7 @@ def create_app(
         app.include_router(part.routes)
     metrics.mount(app)
     if settings.page:
-        from intaglio.server.assets import mount
-
-        mount(app)
+        app.router.routes.extend(assets.routes())
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     guarded = Guard(Turnstile(app, drain, WORK), settings)
