@@ -54,7 +54,7 @@ class Served:
             "object": "model",
             "created": self.engine.created,
             "owned_by": "intaglio",
-            "root": checkpoint.name,
+            "root": self.name,
             "parent": None,
             "max_model_len": self.max_context,
             "meta": {
