@@ -53,6 +53,16 @@ class Tokenizer:
         return dict(self._core.get_vocab(with_added_tokens=True))
 
     @property
+    def special_tokens(self) -> dict[str, str]:
+        """bos_token, eos_token, … as text."""
+        return dict(self._special)
+
+    @property
+    def template_source(self) -> str | None:
+        """The chat template as it is written."""
+        return self._source
+
+    @property
     def has_chat_template(self) -> bool:
         return self._source is not None
 

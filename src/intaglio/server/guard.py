@@ -23,7 +23,7 @@ from intaglio.server.settings import Settings
 from intaglio.server.sse import Gone
 
 log = logging.getLogger("intaglio.server")
-GUARDED = ("/v1/", "/tokenize", "/detokenize", "/stats")
+GUARDED = ("/v1/", "/tokenize", "/detokenize", "/stats")  # and all that begins so
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 

@@ -1,4 +1,4 @@
-"""/tokenize and /detokenize, as vLLM has them."""
+"""/tokenize, /detokenize and /tokenizer_info, as vLLM has them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,16 @@ async def detokenize(ask: DetokenizeAsk, request: Request) -> Response:
     if outside := [token for token in ask.tokens if token >= vocab]:
         raise Refusal(400, f"token {outside[0]} is outside the vocabulary of {vocab}", param="tokens")
     return JsonAnswer({"prompt": served.tokenizer.decode(ask.tokens, skip_special=False)})
+
+
+@routes.get("/tokenizer_info")
+async def tokenizer_info(request: Request, model: str | None = None) -> Response:
+    """What a client must know to prepare prompts itself: special tokens, the template, the context."""
+    served = request.app.state.models.find(model)
+    told: dict[str, Any] = {
+        **served.tokenizer.special_tokens,
+        "chat_template": served.tokenizer.template_source,
+        "model_max_length": served.max_context,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    return JsonAnswer(told)
