@@ -86,7 +86,7 @@ def test_what_a_stranger_writes_forges_no_line(form: str, logged: Logged) -> Non
 
     ask(app=app)
     try:
-        raise ValueError(f"bad\n{forged}\u2028{forged}\r{forged}")
+        raise ValueError(f"bad\n{forged}\u2028{forged}\r{forged}\x1b[2J")
     except ValueError as error:
         logging.getLogger("intaglio.server").error("of %s", hostile, exc_info=error)
     lines = logged()
@@ -158,6 +158,22 @@ def test_a_client_that_leaves_is_told_from_one_that_stays(logged: Logged) -> Non
     assert (gone["status"], gone["client_gone"]) == (499, True)
     assert stayed["status"] == 200
     assert "client_gone" not in stayed
+
+
+def test_a_piece_that_cannot_be_sent_means_that_the_client_left(logged: Logged) -> None:
+    configure("json", "info")
+
+    async def send(message: Any) -> None:
+        raise OSError("broken pipe")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(OSError, match="broken pipe"):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    asyncio.run(Observed(app, [AccessLog()])(scope, send, send))  # type: ignore[arg-type]
+    said = json.loads(logged()[0])
+    assert (said["status"], said["client_gone"]) == (499, True)
 
 
 def test_uvicorn_and_asyncio_come_through_it(logged: Logged) -> None:

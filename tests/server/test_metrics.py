@@ -90,6 +90,18 @@ def test_a_prompt_counts_as_it_is_computed() -> None:
     assert not meter._prefilling
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_request_that_is_broken_off_leaves_nothing_behind(reason: str) -> None:
+    meter, prefilling, answering = Meter(), _generation(), _generation()
+    meter.begun(prefilling, 0.0)
+    answering.shown, answering.first, answering.last = 1, answering.arrived + 1, answering.arrived + 2
+    for generation in (prefilling, answering):
+        meter.finished(generation, reason)
+    assert not meter._prefilling
+    assert meter.finished_by[reason] == 2
+    assert meter.tallies["e2e_request_latency_seconds"].total == 0  # of those answered only
+
+
 def test_gauges_follow_the_scheduler_and_return_to_zero() -> None:
     server = Server(max_sequences=2)
     for n in (100, 100, 100):
@@ -279,8 +291,8 @@ def test_a_rate_forgets_what_is_older_than_its_window() -> None:
 
 def test_what_is_called_for_every_token_is_cheap() -> None:
     meter, generation = Meter(), _generation()
-    best = min(timeit.repeat(lambda: meter.tokens(generation, 1, 0.03), number=2000, repeat=7)) / 2000
-    assert best < 3e-6 * 4  # measured 0.6 µs; machines that are busy are slower
+    best = min(timeit.repeat(lambda: meter.tokens(generation, 1, 0.03), number=2000, repeat=20)) / 2000
+    assert best < 5e-6  # less than 2 µs on a machine that is busy otherwise
 
 
 def test_bounds_ascend() -> None:

@@ -85,6 +85,8 @@ class Meter:
         self._prefilling: dict[Generation, int] = {}  # tokens of its prompt counted so far
         self._prompt = self._generated = 0  # tokens of the step under way
         self._between = self.tallies["inter_token_latency_seconds"]
+        self._sizes = self.tallies["iteration_tokens_total"]
+        self._durations = self.tallies["iteration_duration_seconds"]
 
     def begun(self, generation: Generation, seconds: float) -> None:
         """Its prompt begins to be computed, so long after it arrived."""
@@ -108,15 +110,18 @@ class Meter:
 
     def step(self, engine: Engine, seconds: float) -> None:
         """A step is over, and everything that came of it was told."""
-        self._prompt += sum(self._progress(generation) for generation in self._prefilling)
+        for generation in self._prefilling:
+            self._prompt += self._progress(generation)
         now, prompt, generated = time.monotonic(), self._prompt, self._generated
+        if prompt:
+            self.counts["prompt_tokens"] += prompt
+            self.prompt_rate.add(prompt, now)
+        if generated:
+            self.counts["generation_tokens"] += generated
+            self.generation_rate.add(generated, now)
         self._prompt = self._generated = 0
-        self.counts["prompt_tokens"] += prompt
-        self.counts["generation_tokens"] += generated
-        self.prompt_rate.add(prompt, now)
-        self.generation_rate.add(generated, now)
-        self.tallies["iteration_tokens_total"].observe(prompt + generated)
-        self.tallies["iteration_duration_seconds"].observe(seconds)
+        self._sizes.observe(prompt + generated)
+        self._durations.observe(seconds)
 
     def finished(self, generation: Generation, reason: str) -> None:
         """It is over, however it ended."""

@@ -97,7 +97,7 @@ class Metrics(Collector):
         """What is measured, in the form that was asked for: Prometheus' text or OpenMetrics."""
         try:
             encode, kind = choose_encoder(request.headers.get("accept", ""))
-        except (ValueError, TypeError):  # what it says of a version that is none
+        except TypeError:  # what comes of a version that is none
             encode, kind = choose_encoder("")
         return Response(encode(self.registry), headers={"content-type": kind})
 
