@@ -14,7 +14,7 @@ from tests.server.serving import Running, serving
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llm.write_model(tmp_path_factory.mktemp("served"), max_position_embeddings=512)
+    return tiny_llm.write_model(tmp_path_factory.mktemp("served"), max_position_embeddings=1024)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ SEQUENCES = 8
 
 
 def opened(model: Path, **changes: Any) -> LLM:
-    """The tiny model, with room for a few requests of 512 tokens."""
-    settings = {"threads": 1, "max_context": 512, "max_sequences": SEQUENCES, "max_tokens": 64, "seed": 1}
+    """The tiny model, with room for a few requests of 1024 tokens."""
+    settings = {"threads": 1, "max_context": 1024, "max_sequences": SEQUENCES, "max_tokens": 64, "seed": 1}
     return LLM(str(model), **{**settings, **changes})
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from typing import Any
 
+import jsonschema
 import openai
 import pytest
 
@@ -117,6 +121,84 @@ def test_an_unknown_model_is_not_found(ask: openai.OpenAI) -> None:
 
 
 def test_a_prompt_that_is_too_long(ask: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match=r"context of tiny 512") as caught:
-        ask.completions.create(model="tiny", prompt=600 * "a")
+    with pytest.raises(openai.BadRequestError, match=r"context of tiny 1024") as caught:
+        ask.completions.create(model="tiny", prompt=1200 * "a")
     assert caught.value.code == "context_length_exceeded"
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather somewhere.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Rome", "Oslo"]}, "days": {"type": "integer", "maximum": 9}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def called(call: Any) -> None:
+    """It satisfies the function's schema."""
+    assert call.function.name == "weather"
+    arguments = json.loads(call.function.arguments)
+    assert arguments["city"] in ("Rome", "Oslo")
+    assert arguments["days"] <= 9
+
+
+def test_a_call_that_is_required(ask: openai.OpenAI) -> None:
+    wanted = {"model": "tiny", "messages": HELLO, "tools": [WEATHER], "tool_choice": "required", "seed": 2}
+    answer = ask.chat.completions.create(**wanted, max_tokens=300, parallel_tool_calls=False)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls
+    assert call.id
+    called(call)
+    streamed = ask.chat.completions.create(**wanted, max_tokens=300, parallel_tool_calls=False, stream=True)
+    pieces = [c.choices[0] for c in streamed if c.choices]
+    deltas = [call for piece in pieces for call in piece.delta.tool_calls or ()]
+    assert deltas[0].function.name == "weather"
+    assert "".join(d.function.arguments for d in deltas) == call.function.arguments
+    assert pieces[-1].finish_reason == "tool_calls"
+    history = [
+        *HELLO,
+        choice.message.model_dump(),
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
+    ]
+    again = ask.chat.completions.create(model="tiny", messages=history, tools=[WEATHER], max_tokens=8)
+    assert again.usage.prompt_tokens > answer.usage.prompt_tokens
+
+
+def test_an_answer_in_a_schema(ask: openai.OpenAI) -> None:
+    schema = WEATHER["function"]["parameters"]
+    answer = ask.chat.completions.create(
+        model="tiny",
+        messages=HELLO,
+        max_tokens=300,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "w", "schema": schema, "strict": True},
+        },
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    jsonschema.validate(json.loads(answer.choices[0].message.content), schema)
+
+
+@pytest.mark.parametrize("form", [{"regex": "[ab]{3}c"}, {"choice": ["aabc", "babc"]}])
+def test_other_forms(ask: openai.OpenAI, form: dict[str, Any]) -> None:
+    answer = ask.completions.create(
+        model="tiny", prompt="x", max_tokens=20, extra_body={"structured_outputs": form}
+    )
+    assert re.fullmatch("[ab]{3}c", answer.choices[0].text)
+
+
+def test_a_schema_out_of_bounds(ask: openai.OpenAI) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"type": "array", "items": deep}
+    form = {"type": "json_schema", "json_schema": {"name": "deep", "schema": deep}}
+    with pytest.raises(openai.BadRequestError, match="deeper"):
+        ask.chat.completions.create(model="tiny", messages=HELLO, response_format=form)

@@ -162,7 +162,8 @@ class LLM:
         sequence = Tokens(ids, sampling, limit, priority=priority, salt=cache_salt)
         ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
         vocab = self.checkpoint.spec.vocab_size
-        return Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
+        decoder = self.tokenizer.stream(skip_special=params.skip_special_tokens)
+        return Request(number, text, sequence, params, decoder, ends, vocab)
 
     def add(self, request: Request) -> None:
         """Queue it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
@@ -93,9 +93,20 @@ class Tokenizer:
         """A conversation as text that holds every special token already: encode it with special=False."""
         return self._template.render(messages, generation_prompt=generation_prompt, tools=tools)
 
-    def stream(self) -> StreamDecoder:
-        """A decoder for one answer."""
-        return StreamDecoder(self)
+    @property
+    def added(self) -> dict[int, tuple[str, bool]]:
+        """Tokens that are whole words of their own: the text of each, and whether it is a control token."""
+        found = self._core.get_added_tokens_decoder()
+        return {token: (str(each.content), bool(each.special)) for token, each in found.items()}
+
+    @property
+    def json(self) -> str:
+        """It as the text of a tokenizer.json, for other libraries to read."""
+        return str(self._core.to_str())
+
+    def stream(self, *, skip_special: bool = True) -> StreamDecoder:
+        """A decoder for one answer; `skip_special` leaves out control tokens."""
+        return StreamDecoder(partial(self.decode, skip_special=skip_special))
 
 
 class StreamDecoder:
@@ -105,8 +116,8 @@ class StreamDecoder:
     for context (some tokenizers drop the first space they see).
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._decode = tokenizer.decode
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
         self._window: list[int] = []
         self._whole = 0  # tokens of the window whose text was whole
         self._given = ""  # text of the window that was given out

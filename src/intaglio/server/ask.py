@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from intaglio.engine.output import SamplingParams
+from intaglio.server.bounds import Bounds
+from intaglio.server.grammars import Compiled
 from intaglio.server.refusal import Refusal
 from intaglio.server.settings import Limits
+from intaglio.server.structured import Grammar, response_format, structured_outputs
 
 LIMITS = Limits()
+BOUNDS = Bounds()
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.stop_characters)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -20,32 +24,6 @@ class StreamOptions(BaseModel):
     """What a stream carries beside the text."""
 
     include_usage: bool = False
-
-
-class JsonSchema(BaseModel):
-    """A named schema."""
-
-    name: str = Field(default="answer", max_length=64)
-    description: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(BaseModel):
-    """What the answer must be."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
-class StructuredOutputs(BaseModel):
-    """vLLM's form of the same, with more kinds: exactly one of them."""
-
-    model_config = ConfigDict(extra="forbid")
-    json_: dict[str, Any] | str | None = Field(default=None, alias="json")
-    regex: str | None = None
-    choice: list[str] | None = None
-    grammar: str | None = None
 
 
 class Ask(BaseModel):
@@ -68,8 +46,14 @@ class Ask(BaseModel):
     stop_token_ids: list[TokenId] | None = Field(default=None, max_length=LIMITS.stops)
     ignore_eos: bool = False
     min_tokens: int = Field(default=0, ge=0, lt=2**31)
-    response_format: ResponseFormat | None = None
-    structured_outputs: StructuredOutputs | None = None
+    skip_special_tokens: bool = True
+    response_format: dict[str, Any] | None = Field(
+        default=None,
+        description='{"type": text, json_object or json_schema, "json_schema": {"schema"}}',
+    )
+    structured_outputs: dict[str, Any] | None = Field(
+        default=None, description="As vLLM's: one of json, regex, choice, grammar."
+    )
     priority: int = Field(default=0, ge=-(2**31), lt=2**31)
     timeout: float | None = Field(
         default=None, gt=0, description="Seconds; the server's own limit if longer."
@@ -92,23 +76,24 @@ class Ask(BaseModel):
             raise Refusal(400, f"stop has {len(given)} strings, at most {LIMITS.stops} may be", param="stop")
         return tuple(given)
 
-    def spec(self) -> dict[str, Any] | None:
-        """The structure that the answer must have, as `structured.Grammars` takes it; None: any."""
-        wanted = self.response_format
-        if self.structured_outputs is not None:
-            if wanted is not None and wanted.type != "text":
-                raise Refusal(
-                    400, "give response_format or structured_outputs, not both", param="structured_outputs"
-                )
-            return {
-                "structured_outputs": self.structured_outputs.model_dump(by_alias=True, exclude_none=True)
-            }
-        if wanted is None or wanted.type == "text":
-            return None
-        return {"response_format": wanted.model_dump(by_alias=True, exclude_none=True)}
+    def form(self) -> Grammar | None:
+        """The form that the answer must have; None: any."""
+        answer = None if self.response_format is None else response_format(self.response_format, BOUNDS)
+        if self.structured_outputs is None:
+            return answer
+        if answer is not None:
+            raise Refusal(
+                400, "give response_format or structured_outputs, not both", param="structured_outputs"
+            )
+        return structured_outputs(self.structured_outputs, BOUNDS)
 
     def params(
-        self, defaults: SamplingParams, max_tokens: int, logprobs: int | None, choice: int
+        self,
+        defaults: SamplingParams,
+        max_tokens: int,
+        logprobs: int | None,
+        choice: int,
+        form: Compiled | None,
     ) -> SamplingParams:
         """For one of `n` choices; what is not given is the model's own. Raises UsageError."""
 
@@ -131,5 +116,7 @@ class Ask(BaseModel):
             stop=self.stops(),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             ignore_eos=self.ignore_eos,
+            skip_special_tokens=self.skip_special_tokens,
             logprobs=logprobs,
+            token_mask=None if form is None else form.mask(),
         )

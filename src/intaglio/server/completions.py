@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -69,11 +68,8 @@ async def complete(ask: CompletionAsk, request: Request) -> Response:
     completion = _Completion(answering, ask, prompts)
     if ask.max_tokens != 0:
         room = min(budget(served, len(prompt), ask.max_tokens, UNASKED) for prompt in prompts)
-        mask = served.grammars.mask(spec) if (spec := ask.spec()) else None
-        params = [
-            replace(ask.params(served.defaults, room, ask.logprobs, choice), token_mask=mask and mask())
-            for choice in range(ask.n)
-        ]
+        form = await served.compiled(ask.form())
+        params = [ask.params(served.defaults, room, ask.logprobs, choice, form) for choice in range(ask.n)]
         answering.begin(ask, prompts, params)
     note(request, answering)
     if ask.stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,9 @@ from intaglio.models import scheme
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.server.engine import Engine
+from intaglio.server.grammars import Compiled, Grammars
 from intaglio.server.refusal import Refusal
-from intaglio.server.structured import Grammars
+from intaglio.server.structured import Grammar
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Served:
     @cached_property
     def grammars(self) -> Grammars:
         return Grammars(self.tokenizer, self.llm.checkpoint.spec.vocab_size)
+
+    async def compiled(self, grammar: Grammar | None) -> Compiled | None:
+        """What makes masks; beside the event loop, for it may take long."""
+        return None if grammar is None else await asyncio.to_thread(self.grammars.compiled, grammar)
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -18,9 +18,6 @@ class Limits:
     stops: int = 16
     stop_characters: int = 256  # in each
     biases: int = 1024  # tokens of logit_bias
-    schema_bytes: int = 64 << 10
-    schema_depth: int = 32
-    tools: int = 128
     seconds: float = 3600.0  # a request's deadline, unless it asks for a shorter one
 
 
