@@ -69,9 +69,9 @@ def finish(scheduler: Scheduler) -> list[int]:
     return sizes
 
 
-def made(lengths: list[tuple[int, int]], *, shared: int = 0) -> list[Sequence]:
+def made(lengths: list[tuple[int, int]], *, shared: int = 0, seed: int = 0) -> list[Sequence]:
     """Sequences of so many tokens, to grow by so many; the first `shared` tokens are the same in all."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     same = rng.integers(0, 1000, shared).tolist()
     texts = [[*same[:n], *rng.integers(0, 1000, max(0, n - shared)).tolist()] for n, _ in lengths]
     return [Sequence(text, GREEDY, n + more) for text, (n, more) in zip(texts, lengths, strict=True)]
@@ -252,7 +252,7 @@ def test_the_oldest_prompt_always_gets_a_quarter_and_no_token_is_left_over(
     (oldest,) = made([(600, 1)])
     scheduler.add(oldest)
     run_step(scheduler)
-    later = made([(n, more) for n, more, _ in others])
+    later = made([(n, more) for n, more, _ in others], seed=1)
     for sequence, (_, _, priority) in zip(later, others, strict=True):
         sequence.priority = priority
         scheduler.add(sequence)
@@ -334,7 +334,7 @@ def test_a_prompt_waits_for_any_that_computes_its_page() -> None:
     """Not for the oldest alone; and only for pages that it would use."""
     scheduler = Scheduler(PagePool(100), max_tokens=512, max_sequences=16, prefix_cache=True)
     (document,) = made([(2000, 1)])
-    chats = made([(PAGE + 1, 1), (PAGE + 2, 1), (PAGE, 1)], shared=PAGE)
+    chats = made([(PAGE + 1, 1), (PAGE + 2, 1), (PAGE, 1)], shared=PAGE, seed=1)
     for sequence in (document, *chats):
         scheduler.add(sequence)
     assert [(c.sequence, c.size) for c in run_step(scheduler)] == [(document, 448), (chats[2], PAGE)]

@@ -182,4 +182,25 @@ def test_broken_weights_are_one_sentence(directory: Path) -> None:
         broken.score("abc")
     with pytest.raises(IntaglioError, match="embedding is not finite"):
         broken.embed("abc")
+    score = broken.start_score(TEXT)
+    with pytest.raises(IntaglioError, match="not finite"):
+        score.step()
     assert broken.scheduler.pool.available == broken.scheduler.pool.count
+
+
+def test_a_slice_that_fails_can_be_tried_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`score` and `embed` give up, and give the pages back."""
+    llm, expected = LLM(directory), LLM(directory).score(TEXT)
+    for name, all_at_once in (("extend", llm.score), ("hidden", llm.embed)):
+        with monkeypatch.context() as patched:
+            patched.setattr(llm.executor, name, lambda *arguments: [][1])
+            with pytest.raises(IndexError):
+                all_at_once(TEXT)
+    assert llm.scheduler.pool.available == llm.scheduler.pool.count
+    score = llm.start_score(TEXT)
+    score.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(llm.executor, "extend", lambda *arguments: [][1])
+        with pytest.raises(IndexError):
+            score.step()
+    assert finished(score) == expected[0]
