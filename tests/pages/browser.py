@@ -17,7 +17,8 @@ needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
 )
 
-LOOK = Path(__file__).with_name("look.js")
+COLOUR = Path(__file__).with_name("colour.js").read_text(encoding="utf-8")
+LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 
 
 def run(page: Path, *options: str, dark: bool, width: int = 1100) -> str:
@@ -33,7 +34,7 @@ def run(page: Path, *options: str, dark: bool, width: int = 1100) -> str:
 def look(text: str, directory: Path, *, dark: bool, width: int = 1100) -> dict[str, Any]:
     """What can be said of the page as it is laid out."""
     page = directory / "page.html"
-    script = f"<script>{LOOK.read_text(encoding='utf-8')}</script>"
+    script = f"<script>{COLOUR}{LOOK}</script>"
     page.write_text(text.replace("</body>", f"{script}</body>"), encoding="utf-8")
     found = re.search(r'data-found="([^"]*)"', run(page, "--dump-dom", dark=dark, width=width))
     assert found
