@@ -144,6 +144,10 @@ class Page:
     def busy(self) -> bool:
         return self.texts("main form .main") == ["Stop"]
 
+    def begun(self) -> None:
+        """Until there is text of an answer."""
+        self.until(lambda: any(self.texts(".reply .text")), "text")
+
     def idle(self) -> None:
         self.until(lambda: not self.busy, "end of the answer")
 

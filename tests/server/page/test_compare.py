@@ -54,7 +54,7 @@ def test_both_answer_the_same_question_one_after_the_other(compare: Page, script
     assert all(asked["temperature"] == 0 for asked in script.asked)
     assert [figures(compare, side)["Tokens"] for side in (0, 1)] == ["9", "8"]
     assert all("ms" in figures(compare, side)["First token"] for side in (0, 1))
-    assert all(0 < float(figures(compare, side)["Tokens/s"]) <= 50 for side in (0, 1))
+    assert all(float(figures(compare, side)["Tokens/s"]) > 0 for side in (0, 1))
 
 
 def test_words_that_differ_are_marked(compare: Page, script: Script) -> None:
@@ -94,7 +94,7 @@ def test_both_can_answer_at_once_with_the_settings(compare: Page, script: Script
 def test_stop_ends_both(compare: Page, script: Script) -> None:
     script.every, script.pause = ["word "] * 500, 0.01
     compare.send("Why?")
-    compare.until(lambda: compare.texts(".pane .text"), "text")
+    compare.begun()
     compare.press(Keys.ESCAPE)
     compare.idle()
     assert compare.texts(".pane .meta") == ["Stopped", "Not asked"]
@@ -126,7 +126,7 @@ def test_one_model_alone_is_told_how_to_get_another(page: Page, script: Script) 
 def test_the_chat_goes_on_while_the_comparison_is_looked_at(page: Page, script: Script) -> None:
     script.every, script.pause = ["word "] * 30, 0.02
     page.send("Go on")
-    page.until(lambda: page.texts(".reply .text"), "text")
+    page.begun()
     page.find("#to-compare").click()
     page.driver.back()
     page.idle()
