@@ -135,6 +135,11 @@ class Page:
         """Until the models are known."""
         self.until(lambda: self.run("return document.querySelector('#model').value"), "models")
 
+    def view(self, name: str) -> None:
+        """Chat or compare."""
+        self.find(f"#to-{name}").click()
+        self.until(lambda: self.all(f"#{name}"), name)
+
     def send(self, text: str) -> None:
         """Into the composer of the view that is seen."""
         self.ready()

@@ -31,7 +31,8 @@ class Script:
     """What the server does next, and what it was asked.
 
     `answers`: pieces by model; `every`: those of the other models. `pause`: seconds before each piece.
-    `cut`: the connection breaks after so many pieces. `broken`: an error event after the pieces.
+    `cut`: the connection breaks after so many pieces; `mute`: no [DONE] ends it. `broken`: an error event
+    after the pieces.
     `refuse`: status and message instead of an answer.
     """
 
@@ -39,6 +40,7 @@ class Script:
     every: list[str] = field(default_factory=lambda: ["Hello", "."])
     pause: float = 0.0
     cut: int | None = None
+    mute: bool = False
     broken: str | None = None
     refuse: tuple[int, str] | None = None
     retry_after: str | None = None
@@ -91,7 +93,8 @@ class Fake:
         try:
             async for data in self._chunks(script, script.answers.get(model, script.every)):
                 yield b"data: " + json.dumps(data).encode() + b"\n\n"
-            yield b"data: [DONE]\n\n"
+            if not script.mute:
+                yield b"data: [DONE]\n\n"
             whole = True
         finally:
             script.left += not whole

@@ -47,7 +47,7 @@ def test_two_models_are_compared(any_page: Page) -> None:
     if len(any_page.find("#model").find_elements("css selector", "option")) < 2:
         pytest.skip("the server serves one model")
     any_page.find("[name=max_completion_tokens]").send_keys("8")
-    any_page.find("#to-compare").click()
+    any_page.view("compare")
     any_page.ask("Say hello.")
     assert all(any_page.texts(".pane .text"))
     assert all(value != "–" for value in any_page.texts(".pane dd"))

@@ -14,7 +14,7 @@ pytestmark = needs_driver
 @pytest.fixture
 def compare(page: Page) -> Page:
     page.ready()
-    page.find("#to-compare").click()
+    page.view("compare")
     return page
 
 
@@ -127,7 +127,8 @@ def test_the_chat_goes_on_while_the_comparison_is_looked_at(page: Page, script: 
     script.every, script.pause = ["word "] * 30, 0.02
     page.send("Go on")
     page.begun()
-    page.find("#to-compare").click()
+    page.view("compare")
     page.driver.back()
+    page.until(lambda: page.all("#chat"), "chat")
     page.idle()
     assert page.answer.count("word") == 30

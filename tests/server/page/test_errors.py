@@ -52,6 +52,13 @@ def test_a_lost_connection_is_told_from_an_end(page: Page, script: Script, cut: 
     assert page.texts(".reply .text") == ([] if cut == 0 else ["Half an"])
 
 
+def test_an_end_without_a_sign_of_it_is_a_lost_connection(page: Page, script: Script) -> None:
+    script.mute = True
+    page.send("Hi")
+    assert "connection to the server was lost" in page.problem
+    assert page.answer == "Hello."
+
+
 def test_questions_without_an_answer_are_sent_as_one_turn(page: Page, script: Script) -> None:
     script.refuse = (503, "not now")
     page.send("First")

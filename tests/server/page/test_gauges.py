@@ -42,15 +42,13 @@ def test_a_page_that_is_not_seen_asks_nothing(page: Page, script: Script) -> Non
 def test_they_are_those_of_the_models_in_view(page: Page) -> None:
     page.until(lambda: page.all(".gauge"), "gauges")
     assert len(page.all(".gauge")) == 1
-    page.find("#to-compare").click()
+    page.view("compare")
     assert len(page.all(".gauge")) == 2
     assert SMALL in page.texts(".gauge h2")
 
 
-def test_they_ask_for_no_key_and_come_with_it(page: Page, script: Script) -> None:
+def test_they_ask_for_no_key(page: Page, script: Script) -> None:
+    page.until(lambda: page.all(".gauge"), "gauges")
     script.key = "secret"
-    page.reload()
-    page.until(lambda: page.all("dialog") and script.polls, "dialog")
-    page.click("Cancel")
-    assert not page.all("#gauges")
+    page.until(lambda: page.all("#gauges.stale"), "a poll that is refused")
     assert not page.all("dialog")

@@ -48,7 +48,7 @@ def test_everything_can_be_read(page: Page, script: Script, size: tuple[int, int
     page.click("Edit")
     fine(page, dark=dark)
     script.broken = None
-    page.find("#to-compare").click()
+    page.view("compare")
     page.ask("Why?")
     assert page.all("mark")
     fine(page, dark=dark)
@@ -87,5 +87,5 @@ def test_long_names_and_many_models_fit(page: Page, script: Script) -> None:
     page.reload()
     page.ask("Hi")
     fine(page, dark=False)
-    page.find("#to-compare").click()
+    page.view("compare")
     fine(page, dark=False)

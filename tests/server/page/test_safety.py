@@ -58,7 +58,7 @@ def test_a_models_name_stays_text(page: Page, script: Script) -> None:
     page.reload()
     page.ask("Hi")
     assert page.text(".who") == name
-    page.find("#to-compare").click()
+    page.view("compare")
     page.ask("Hi")
     assert name in page.texts(".gauge h2")
     assert harmless(page)
@@ -75,7 +75,7 @@ def test_marked_answers_stay_text(page: Page, script: Script) -> None:
     page.ready()
     script.every = [f"{EVIL} {EVIL}"]
     script.answers = {SMALL: [f"other {EVIL}"]}
-    page.find("#to-compare").click()
+    page.view("compare")
     page.ask("Hi")
     assert page.all("mark")
     assert EVIL in page.answer
