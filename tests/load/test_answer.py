@@ -37,7 +37,7 @@ def test_a_completion() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 4}}
     answer = answered(
         (1.0, {"id": "cmpl-7", **text("several words")}), (1.5, text(" more")), (1.75, text("", "stop")),
-        (1.8, {"choices": [], "usage": usage}), (2.0, "[DONE]"), end=3.0,
+        (1.8, {"choices": [], "usage": usage}), (1.9, {"choices": []}), (2.0, "[DONE]"), end=3.0,
     )  # fmt: skip
     assert (answer.times, answer.ended, answer.finish, answer.id) == ([1.0, 1.5], 2.0, "stop", "cmpl-7")
     assert answer.usage is not None

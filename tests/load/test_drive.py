@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
-from itertools import pairwise
 from statistics import median
 
 import pytest
@@ -14,24 +13,23 @@ import pytest
 from intaglio.load.ask import Ask, Form
 from intaglio.load.drive import Drive
 from intaglio.load.pace import Pace
-from intaglio.load.record import Record
 from intaglio.load.server import Server
 from intaglio.load.target import target
 from tests.load.fake import END, HEAD, Answering, Asked, Fake, event, piece, plain, streaming, usage
 
 FORM = Form("m", False, False, {})
-SLACK = 0.25  # seconds a busy machine may take for what takes none
+WORD = HEAD + event(piece("a", "stop")) + event("[DONE]") + END
 
 
 def asks(count: int, tokens: int = 3) -> list[Ask]:
     return [Ask(i, "all", FORM.body(f"prompt {i}", tokens), None, tokens) for i in range(count)]
 
 
-def drive(fake: Fake, count: int, pace: Pace, timeout: float = 30.0) -> Drive:
+def drive(fake: Fake, count: int, pace: Pace, timeout: float = 20.0, tokens: int = 3) -> Drive:
     async def run() -> Drive:
         with closing(Server(target(fake.url, "/v1/completions"), {})) as server:
             one = Drive(server, timeout)
-            await one.run(asks(count), pace, "1")
+            await one.run(asks(count, tokens), pace, "1")
         return one
 
     return asyncio.run(run())
@@ -44,52 +42,59 @@ def one_at_a_time(seconds: float) -> Answering:
     async def answer(asked: Asked) -> AsyncIterator[bytes]:
         async with lock:
             await asyncio.sleep(seconds)
-        yield HEAD + event(piece("a", "stop")) + event("[DONE]") + END
+        yield WORD
+
+    return answer
+
+
+def together(count: int) -> Answering:
+    """A server that answers nobody before so many have come."""
+    barrier = asyncio.Barrier(count)
+
+    async def answer(asked: Asked) -> AsyncIterator[bytes]:
+        await barrier.wait()
+        yield WORD
 
     return answer
 
 
 def test_known_delays_come_out() -> None:
-    with Fake(streaming(first=0.2, gap=0.05)) as fake:
-        (one,) = drive(fake, 1, Pace()).records
-    written = fake.measured[0].written
-    assert one.ttft_ms is not None
-    assert one.tpot_ms is not None
-    assert 200 <= one.ttft_ms < 1e3 * (0.2 + SLACK)
-    assert all(gap >= 30 for gap in one.itl_ms)
-    # beside what the server itself saw: the first is the head, the last the end
-    for ours, theirs in zip(one.itl_ms, pairwise(written[1:-1]), strict=True):
-        assert ours == pytest.approx(1e3 * (theirs[1] - theirs[0]), abs=1e3 * SLACK)
-    assert one.e2e_ms == pytest.approx(one.ttft_ms + 2 * one.tpot_ms)
-    assert (one.output_tokens, one.prompt_tokens, one.counted) == (3, 3, True)
+    with Fake(streaming(first=0.2, gap=0.03)) as fake:
+        records = drive(fake, 4, Pace(concurrency=1), tokens=20).records
+    first = [one.ttft_ms or 0.0 for one in records]
+    gaps = [gap for one in records for gap in one.itl_ms]
+    assert (len(first), len(gaps)) == (4, 4 * 19)
+    assert 200 <= min(first) < 230
+    assert 30 <= median(gaps) < 45
+    assert 30 <= min(one.tpot_ms or 0.0 for one in records) < 45
+    for one in records:
+        assert one.e2e_ms == pytest.approx((one.ttft_ms or 0.0) + 19 * (one.tpot_ms or 0.0))
+        assert (one.output_tokens, one.prompt_tokens, one.counted) == (20, 3, True)
 
 
-def test_an_open_loop_keeps_its_schedule_before_a_slow_server() -> None:
-    seconds, count = 0.1, 15
-    pace = Pace(rate=60.0)
-    with Fake(one_at_a_time(seconds)) as fake:
+def test_an_open_loop_keeps_its_schedule_before_a_server_that_answers_nobody() -> None:
+    count, pace = 15, Pace(rate=60.0)
+    with Fake(together(count)) as fake:
         records = sorted(drive(fake, count, pace).records, key=lambda one: one.index)
     due = pace.arrivals(count, "1")
     assert [one.due_s for one in records] == pytest.approx(due)
-    assert all(0 <= one.sent_s - one.due_s < SLACK for one in records)
-    # each waits for all before it: nothing of that is left out
-    for before, one in enumerate(records):
-        assert one.ttft_ms is not None
-        assert one.ttft_ms / 1e3 >= (before + 1) * seconds - (one.due_s - due[0]) - 0.01
-    closed = [one.ttft_ms or 0.0 for one in _slow(seconds, 5, Pace(concurrency=1))]
-    assert median(one.ttft_ms or 0.0 for one in records) > 2 * median(closed)
-
-
-def _slow(seconds: float, count: int, pace: Pace) -> list[Record]:
-    with Fake(one_at_a_time(seconds)) as fake:
-        return drive(fake, count, pace).records
+    assert [one.error for one in records] == [None] * count  # in a closed loop all would have hung
+    assert all(one.sent_s >= one.due_s for one in records)
+    # the answers came when the last had been sent, and each was waited for from when it was due
+    assert all(one.e2e_ms >= 1e3 * (due[-1] - one.due_s) for one in records)
 
 
 def test_waiting_for_a_place_counts() -> None:
-    records = sorted(_slow(0.1, 10, Pace(rate=100.0, concurrency=1)), key=lambda one: one.index)
-    last = records[-1]
-    assert last.sent_s - last.due_s > 0.5
-    assert last.e2e_ms > 1e3 * (last.sent_s - last.due_s) + 90
+    """Coordinated omission: what is sent late because the server is slow has been waited for already."""
+    seconds, count = 0.05, 10
+    with Fake(one_at_a_time(seconds)) as fake:
+        scheduled = drive(fake, count, Pace(rate=200.0, concurrency=1)).records
+        closed = drive(fake, count, Pace(concurrency=1)).records
+    for before, one in enumerate(scheduled):
+        assert one.e2e_ms / 1e3 >= (before + 1) * seconds - (one.due_s - scheduled[0].due_s)
+        assert one.e2e_ms / 1e3 >= one.sent_s - one.due_s + seconds
+    assert median(one.e2e_ms for one in scheduled) > 2 * median(one.e2e_ms for one in closed)
+    assert max(one.sent_s - one.due_s for one in closed) < seconds
 
 
 def test_a_closed_loop_has_so_many_users() -> None:
@@ -99,18 +104,20 @@ def test_a_closed_loop_has_so_many_users() -> None:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        await asyncio.sleep(0.02)
-        under_way -= 1
-        yield HEAD + event(piece("a", "stop")) + event("[DONE]") + END
+        async for data in users(asked):
+            under_way -= 1
+            yield data
 
+    users = together(4)
     with Fake(answer) as fake:
         records = drive(fake, 20, Pace(concurrency=4)).records
         assert (len(records), most) == (20, 4)
-        most = 0
-        drive(fake, 20, Pace())
-        assert most > 10  # all at once
     assert sorted(one.index for one in records) == list(range(20))
-    assert max(one.sent_s - one.due_s for one in records) < SLACK
+
+
+def test_without_a_limit_all_come_at_once() -> None:
+    with Fake(together(20)) as fake:
+        assert all(one.error is None for one in drive(fake, 20, Pace()).records)
 
 
 def test_failures_are_counted_and_never_sent_again() -> None:
@@ -145,9 +152,9 @@ def test_a_server_that_hangs_times_out_and_is_let_go() -> None:
             gone.set()
 
     with Fake(answer) as fake:
-        (one,) = drive(fake, 1, Pace(), timeout=0.3).records
-        assert (one.error, one.detail) == ("timeout", "not answered whole in 0.3 s")
-        assert one.e2e_ms >= 300
+        (one,) = drive(fake, 1, Pace(), timeout=1.0).records
+        assert (one.error, one.detail) == ("timeout", "not answered whole in 1 s")
+        assert one.e2e_ms >= 1000
         assert one.ttft_ms is not None
         assert gone.wait(5.0)
 

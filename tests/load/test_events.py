@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intaglio.load import events
@@ -31,7 +31,11 @@ def test_every_place_to_cut() -> None:
     assert read(*(STREAM[i : i + 1] for i in range(len(STREAM)))) == FOUND
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1)), st.lists(st.integers(0, 400)))
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1)),
+    st.lists(st.integers(0, 400)),
+)
 def test_any_text_and_any_cuts(texts: list[str], cuts: list[int]) -> None:
     stream = "".join(f"data: {text}\n\n" for text in texts).encode()
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})

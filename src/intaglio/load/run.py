@@ -126,8 +126,6 @@ async def _measured(
         await drive.run(asks, request.pace, str(request.seed))
     except asyncio.CancelledError:
         interrupted = True
-        if task := asyncio.current_task():
-            task.uncancel()
     seconds, records = monotonic() - drive.start, drive.records
     client = Client((process_time() - busy) / seconds, lateness(records))
     result = Result(
