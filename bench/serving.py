@@ -2,9 +2,9 @@
 
     python bench/serving.py MODEL [--rounds 5] [--streams 32] [--requests 96] [--against URL]
 
-The same load for all: `--streams` users at once, each sends prompts of 128 tokens and takes 64. In turn, a round
-of each: the engine asked from Python, `intaglio serve` asked by `intaglio bench-serve`, and with `--against` another
-server that runs already. Prints medians of tokens a second, in and out together.
+The same load for all: `--streams` users at once, each sends prompts of 128 tokens and takes 64. In turn, a
+round of each: the engine asked from Python, `intaglio serve` asked by `intaglio bench-serve`, and with
+`--against` another server that runs already. Prints medians of tokens a second, in and out together.
 """
 
 from __future__ import annotations
