@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -31,7 +32,8 @@ class EventStream(Response):
     """Sends `events` as they come, then [DONE]; `leave` is called however it ends.
 
     A refusal after the first event is an event of its own; a client that takes longer than `write_seconds`
-    for one is taken for gone.
+    for one is taken for gone. One clock a stream watches over both kinds of waiting: there are thousands of
+    events a second, and a timer for each would cost more than all else.
     """
 
     media_type = "text/event-stream"
@@ -44,20 +46,30 @@ class EventStream(Response):
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._events = events
         self._leave = leave
-        self._seconds = write_seconds
+        self._patience = write_seconds
+        self._busy: float | None = None  # since when a client has been taking its event
+        self._last = 0.0  # when one was sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writing = asyncio.ensure_future(self._write(send))
+        watching = asyncio.ensure_future(self._watch(send))
+        watching.add_done_callback(lambda _: writing.cancel())  # it ends by itself only when nobody reads
         try:
-            await until_gone(receive, self._write(send))
-        except (Gone, OSError, TimeoutError):
+            await until_gone(receive, writing)
+        except (Gone, OSError):
             pass  # nobody is there to be told
+        except asyncio.CancelledError:
+            if not watching.done():  # then it is the server that ends, not the client that does not read
+                raise
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             self._leave()
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            async for piece in patient(self._events, QUIET):
+            async for piece in self._events:
                 await self._send(send, piece)
         except Refusal as refusal:
             await self._send(send, event(refusal.body))
@@ -65,25 +77,21 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, body: bytes) -> None:
-        async with asyncio.timeout(self._seconds):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._busy = time.monotonic()
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._last, self._busy = self._busy, None
 
-
-async def patient(events: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """The events, and a comment whenever none came for so long."""
-    following = asyncio.ensure_future(anext(events, None))
-    try:
+    async def _watch(self, send: Send) -> None:
+        """Ends when an event is not taken; sends a comment when none came for long."""
+        self._last = time.monotonic()
         while True:
-            done, _ = await asyncio.wait({following}, timeout=seconds)
-            if not done:
-                yield b": still here\n\n"
-                continue
-            if (found := following.result()) is None:
+            await asyncio.sleep(min(QUIET, self._patience) / 2)
+            now = time.monotonic()
+            if self._busy is None:
+                if now - self._last > QUIET:
+                    await self._send(send, b": still here\n\n")
+            elif now - self._busy > self._patience:
                 return
-            yield found
-            following = asyncio.ensure_future(anext(events, None))
-    finally:
-        following.cancel()
 
 
 async def until_gone(receive: Receive, work: Awaitable[T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from intaglio.server.run import Server
 from intaglio.server.served import Served, defaults_of
 from intaglio.server.settings import Settings
 from intaglio.server.traces import Tracing
+
+
+SWITCH = 5e-4  # seconds for which the event loop may keep an engine that has done its step from going on
 
 
 class Assembled(NamedTuple):
@@ -60,4 +64,5 @@ def url_of(listening: socket.socket) -> str:
 
 def run(assembled: Assembled, listening: socket.socket) -> None:
     """Serve until a signal ends it."""
+    sys.setswitchinterval(SWITCH)
     asyncio.run(Server(*assembled).serve([listening]))
