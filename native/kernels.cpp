@@ -7,12 +7,19 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
+#ifdef INTAGLIO_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace intaglio {
 
 extern const Kernels kScalar;
 #ifdef INTAGLIO_X86
 extern const Kernels kAvx2, kAvxVnni, kAvx512Vnni;
+#endif
+#ifdef INTAGLIO_AMX
+extern const Kernels kAmx;
 #endif
 #ifdef INTAGLIO_NEON
 extern const Kernels kNeon;
@@ -39,6 +46,23 @@ bool has_avx512vnni() {
 }
 #endif
 
+#ifdef INTAGLIO_AMX
+// Linux lets a process use tiles once it has asked, and then all its threads.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM and the state's number
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// AMX-TILE and AMX-INT8 are bits 24 and 25 of EDX of leaf 7.
+bool has_amx() {
+  if (!has_avx512vnni()) return false;
+  unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
+  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  static const bool granted = (edx >> 24 & 3) == 3 && may_use_tiles();
+  return granted;
+}
+#endif
+
 #ifdef INTAGLIO_NEON
 bool has_dotprod() {
 #ifdef __linux__
@@ -56,6 +80,9 @@ int32_t supported_kernels(const Kernels** list, int32_t capacity) {
   const auto offer = [&](bool runs, const Kernels& k) {
     if (runs && n < capacity) list[n++] = &k;
   };
+#ifdef INTAGLIO_AMX
+  offer(has_amx(), kAmx);
+#endif
 #ifdef INTAGLIO_X86
   offer(has_avx512vnni(), kAvx512Vnni);
   offer(has_avxvnni(), kAvxVnni);

@@ -137,7 +137,7 @@ struct Attend {
 };
 
 struct Kernels {
-  const char* name;   // "scalar", "avx2", "avxvnni", "avx512vnni", "neon"
+  const char* name;   // "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon"
   int32_t tile;       // rows interleaved together; row ranges given below start at multiples of it
 
   // matrices

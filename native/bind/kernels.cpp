@@ -6,6 +6,7 @@
 
 #include "arrays.h"
 #include "roof.h"
+#include "step.h"
 
 namespace intaglio {
 
@@ -102,31 +103,32 @@ PackedMatrix structured(int kind, int rows, int cols, int group, const std::vect
   return lay_matrix(k, p);
 }
 
-// Activations of the rows of x for one matrix, padded to 64 columns and quantized when its kind asks for it.
+// Activations of the rows of x for one matrix, padded to 64 columns and quantized when its kind asks for it. They begin
+// with a line of the cache, as an executor's do: kernels are slower when they do not.
 struct Inputs {
-  std::vector<float> f, scale;
-  std::vector<int8_t> q;
+  Block<float> f;
+  Block<int8_t> q;
+  std::vector<float> scale;
   std::vector<int32_t> sums;
   Activations a{};
 };
 
 void set_pointers(Inputs& in, int64_t cols, int32_t sum_group) {
   const int64_t ld = padded(cols), groups = (cols + sum_group - 1) / sum_group;
-  in.a = {in.f.empty() ? nullptr : in.f.data(), ld,     in.q.empty() ? nullptr : in.q.data(), ld, in.scale.data(),
-          in.sums.data(),                       groups, sum_group};
+  in.a = {in.f.data(), ld, in.q.data(), ld, in.scale.data(), in.sums.data(), groups, sum_group};
 }
 
 void prepare(Inputs& in, const PackedMatrix& w, const Floats2& x, const std::optional<Rounded>& how = {}) {
   const size_t n = x.shape(0), cols = x.shape(1), ld = size_t(padded(int64_t(cols)));
   if (!is_int8(w.m.kind)) {
-    in.f.resize(n * ld);
+    in.f = Block<float>(n * ld);
     for (size_t t = 0; t < n; ++t) std::copy_n(x.data() + t * cols, cols, in.f.data() + t * ld);
   } else {
     const size_t groups = (cols + size_t(w.m.group) - 1) / size_t(w.m.group);
     const Rounding r = how ? rounding(*how) : Rounding{w.m.group, 8, 0, 8, 1.0f};
     const bool each = reads_groups(w.m.kind);  // group has its scale
     require(!each || r.size == w.m.group, "activations must be rounded in the matrix's groups of " + std::to_string(w.m.group));
-    in.q.resize(n * ld), in.scale.resize(each ? n * groups : n), in.sums.resize(n * groups);
+    in.q = Block<int8_t>(n * ld), in.scale.resize(each ? n * groups : n), in.sums.resize(n * groups);
     for (size_t t = 0; t < n && each; ++t)
       w.k->quantize_groups(x.data() + t * cols, w.m.cols, &r, &in.q[t * ld], &in.scale[t * groups], &in.sums[t * groups]);
     for (size_t t = 0; t < n && !each; ++t)
@@ -156,7 +158,7 @@ nb::ndarray<nb::numpy, float> linear(const PackedMatrix& w, Floats2 x, std::opti
 // Processor seconds of each of `repeats` calls of the kernel alone: others on the machine disturb these least.
 std::vector<double> seconds(const PackedMatrix& w, Floats2 x, int repeats) {
   require(x.shape(1) == size_t(w.m.cols), "x must have " + std::to_string(w.m.cols) + " columns");
-  std::vector<float> y(x.shape(0) * size_t(w.m.rows));
+  const Block<float> y(x.shape(0) * size_t(w.m.rows));
   std::vector<double> times;
   nb::gil_scoped_release release;
   Inputs in;
@@ -179,7 +181,7 @@ nb::ndarray<nb::numpy, int32_t> accumulate(const PackedMatrix& w, Array2<int8_t>
   require(sum_group > 0 && w.m.group % sum_group == 0, "sum_group must divide the matrix's group");
   const size_t groups = (cols + size_t(sum_group) - 1) / size_t(sum_group), rows = size_t(w.m.rows);
   Inputs in;
-  in.q.resize(n * ld), in.sums.resize(n * groups), in.scale.resize(n);
+  in.q = Block<int8_t>(n * ld), in.sums.resize(n * groups), in.scale.resize(n);
   for (size_t t = 0; t < n; ++t)
     for (size_t i = 0; i < cols; ++i) {
       const int8_t v = q.data()[t * cols + i];

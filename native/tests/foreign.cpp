@@ -19,7 +19,7 @@ namespace intaglio {
 
 extern const Kernels kScalar;
 #ifdef INTAGLIO_FOREIGN_X86
-extern const Kernels kAvx512Vnni, kAvxVnni;
+extern const Kernels kAmx, kAvx512Vnni, kAvxVnni;
 #endif
 #ifdef INTAGLIO_FOREIGN_NEON
 extern const Kernels kNeon;
@@ -374,6 +374,7 @@ void check_all(const Kernels& k) {
 int main() {
   using namespace intaglio;
 #ifdef INTAGLIO_FOREIGN_X86
+  check_all(kAmx);
   check_all(kAvx512Vnni);
   check_all(kAvxVnni);
 #endif

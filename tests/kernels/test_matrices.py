@@ -74,6 +74,55 @@ def test_lowest_eight_bit_code(isa: str, sign: int) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kind", INTEGER)
+@pytest.mark.parametrize("cols", [8, 576, 1000])
+@pytest.mark.parametrize("rows", [1, 97, 65])
+def test_integers_of_several_tokens(isa: str, kind: int, cols: int, rows: int) -> None:
+    """Around the blocks of 16 tokens, 32 rows and 64 columns that some sets multiply at a time."""
+    rng = np.random.default_rng(rows * cols)
+    m = sample(kind, rows, cols, rng, most_step=13)
+    packed = m.packed(isa)
+    q = rng.integers(-127, 128, (64, cols)).astype(np.int8)
+    expected = q.astype(np.int64) @ m.levels.T
+    for tokens in (1, 3, 4, 5, 6, 7, 15, 16, 17, 31, 32, 33, 48, 63, 64):
+        assert np.array_equal(packed.accumulate(q[:tokens]), expected[:tokens])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", INTEGER)
+def test_integers_of_very_many_tokens(isa: str, kind: int) -> None:
+    rng = np.random.default_rng(0)
+    m = sample(kind, 33, 72, rng, extreme=True)
+    q = rng.integers(-127, 128, (2050, 72)).astype(np.int8)
+    assert np.array_equal(m.packed(isa).accumulate(q), q.astype(np.int64) @ m.levels.T)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", INTEGER)
+@pytest.mark.parametrize("cols", [16384, 16392, 32768, 32776])
+@pytest.mark.parametrize("sign", [-127, 127])
+def test_the_widest_rows(isa: str, kind: int, cols: int, sign: int) -> None:
+    """Sums as large as they get, and rows longer than what is written out as bytes."""
+    rng = np.random.default_rng(0)
+    m = sample(kind, 33, cols, rng, group=1024, most_step=13)
+    q = np.full((9, cols), sign, np.int8)
+    q[1] = rng.integers(-127, 128, cols)
+    assert np.array_equal(m.packed(isa).accumulate(q), q.astype(np.int64) @ m.levels.T)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_that_fit_bytes_among_others(isa: str) -> None:
+    """All levels of a row less the lowest are a byte, or not: with zero points anywhere and steps of 16 they are not."""
+    rng = np.random.default_rng(0)
+    fits = [False, True, False, False, True, True, False]
+    parts = [sample(cpu.W4A8_TWO, 32, 200, rng, extreme=fit) for fit in fits]
+    packed = _native.Matrix(cpu.W4A8_TWO, 200, [p.part for p in parts], isa)
+    q = rng.integers(-127, 128, (37, 200)).astype(np.int8)
+    levels = np.concatenate([p.levels for p in parts])
+    assert np.array_equal(packed.accumulate(q), q.astype(np.int64) @ levels.T)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", INTEGER)
 @pytest.mark.parametrize("cols", [576, 520])
 def test_sums_may_be_finer_than_groups(isa: str, kind: int, cols: int) -> None:
     """A buffer of activations serves matrices of several group sizes."""
@@ -132,10 +181,16 @@ def test_linear_of_many_tokens(isa: str, kind: int) -> None:
 def test_a_token_does_not_depend_on_its_batch(isa: str, kind: int) -> None:
     rng = np.random.default_rng(0)
     packed = sample(kind, 37, 600, rng, group=40).packed(isa)
-    x = rng.standard_normal((23, 600)).astype(np.float32)
+    x = rng.standard_normal((70, 600)).astype(np.float32)
+    bias, onto = rng.standard_normal(37).astype(np.float32), rng.standard_normal((70, 37)).astype(np.float32)
     together = packed.linear(x)
-    for count in (1, 2, 3, 5, 12):
+    for count in (1, 2, 3, 5, 12, 33):
         assert np.array_equal(packed.linear(x[:count]), together[:count])
+    for added in (None, onto):
+        together = packed.linear(x, bias=bias, alpha=0.7, onto=added)
+        for count in (1, 2, 3, 5, 12, 33):
+            some = packed.linear(x[:count], bias=bias, alpha=0.7, onto=None if added is None else added[:count])
+            assert np.array_equal(some, together[:count])
 
 
 @pytest.mark.parametrize("isa", ISAS)

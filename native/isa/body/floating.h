@@ -4,7 +4,7 @@
 // Coded weights are never made: of each run of columns y += scale * (sum of code * x - zero * sum of x), see coded.h.
 #pragma once
 #include "coded.h"
-#include "integer.h"
+#include "many.h"
 #include "structures.h"
 
 namespace intaglio {

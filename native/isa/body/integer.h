@@ -3,7 +3,7 @@
 // The inner loop is integer only; zero points are one correction per group made from the activations' sums, taken
 // before the loop as the start of the accumulators. Loops: tiles, tokens, groups, columns.
 #pragma once
-#include "dots.h"
+#include "expanded.h"
 #include "output.h"
 
 namespace intaglio {
@@ -104,46 +104,6 @@ INTAGLIO_INLINE void dot_eight_bit(const Activations* x, const Sums& sums, const
   dot_vectors8({codes, stride, x->q + token * x->ldq, x->ldq}, vectors, acc);
 }
 
-// group_scale * group_zero of group g, lane by lane.
-inline VI zero_of(const Tile& tile, int64_t g) {
-  const VI pair = load_u8_pairs(tile.zeros + g / 2 * 2 * L);
-  return g % 2 ? shr<16>(pair) : andi(pair, seti(0xffff));
-}
-
-// A tile of two levels as codes of 8 bits, written once for several tokens: the groups of row n become
-// group_scale * (q - group_zero) + offset[n], which is within a byte.
-struct Expanded {
-  const uint8_t* codes;
-  const int32_t* offset;  // L
-};
-
-// What the zero points of a row's groups take away at most, and whether the range of all its groups fits a byte then.
-inline bool find_offset(const Matrix* w, const Tile& tile, int32_t* offset) {
-  VI low = seti(0), high = seti(0);
-  for (int64_t g = 0; g < group_count(w->cols, w->group); ++g) {
-    const VI zero = zero_of(tile, g);
-    low = maxi(low, zero), high = maxi(high, subi(muli(load_u8(tile.group_scales + g * L), seti(15)), zero));
-  }
-  int32_t width[L];
-  storei(offset, low), storei(width, addi(low, high));
-  for (const int32_t n : width)
-    if (n > 255) return false;
-  return true;
-}
-
-inline void expand(const Matrix* w, const Tile& tile, const int32_t* offset, uint8_t* to) {
-  const int64_t all = code_vectors(w->kind, w->cols), run = div_up(w->group, 8);
-  for (int64_t g = 0, v = 0; v < all; ++g) {
-    const VI scale = twice16(load_u8(tile.group_scales + g * L));
-    const VI shift = muli(subi(loadi(offset), zero_of(tile, g)), seti(0x01010101));  // in every byte of the lane
-    for (const int64_t end = v + run < all ? v + run : all; v < end; ++v, to += 2 * kVector) {
-      const VI codes = loadi(tile.codes + v * kVector);
-      storei(to, addi(mul16(low_nibbles(codes), scale), shift));
-      storei(to + kVector, addi(mul16(high_nibbles(codes), scale), shift));
-    }
-  }
-}
-
 inline const float* tile_scales(const Tile& tile, int64_t stride, int r) {
   return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(tile.scales) + r * stride);
 }
@@ -191,8 +151,6 @@ INTAGLIO_INLINE void dot_expanded(const Activations* x, const Sums& sums, const 
   dot_vectors8({e.codes + tile * bytes, bytes, x->q + token * x->ldq, x->ldq}, bytes / kVector, acc);
 }
 
-inline int64_t expanded_bytes(const Matrix* w) { return code_vectors(w->kind, w->cols) * 2 * kVector; }
-
 // The exact integers of R tiles from `row` on and T tokens.
 template <int T, int R>
 INTAGLIO_INLINE void integers(const Job& job, const Tile& tile, int64_t stride, int32_t row, int64_t token, VI (&acc)[R][T]) {
@@ -210,21 +168,21 @@ inline void keep_integers(const Job& job, int64_t token, int32_t row, VI v) {
   for (int32_t i = 0; i < L && row + i < job.row1; ++i) job.acc[token * job.ldacc + row + i] = lanes[i];
 }
 
+// The end of a token's product with a tile whose rows begin at `row`.
+INTAGLIO_INLINE void emit_sums(const Job& job, const float* scales, int32_t row, int64_t token, VI sums) {
+  if (!job.out) return keep_integers(job, token, row, sums);
+  const VF scale = mulf(loadf(scales), setf(job.x->scale[token]));
+  emit(job.out, token, row, job.row1, mulf(to_float(sums), scale));
+}
+
 template <int T, int R>
 void integer_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
   const Tile tile = tile_at(job.w, l, row);
   VI acc[R][T];
   integers(job, tile, l.bytes, row, token, acc);
   INTAGLIO_UNROLL
-  for (int i = 0; i < R * T; ++i) {
-    const int r = i / T, t = i % T;
-    if (!job.out) {
-      keep_integers(job, token + t, row + r * L, acc[r][t]);
-      continue;
-    }
-    const VF scale = mulf(loadf(tile_scales(tile, l.bytes, r)), setf(job.x->scale[token + t]));
-    emit(job.out, token + t, row + r * L, job.row1, mulf(to_float(acc[r][t]), scale));
-  }
+  for (int i = 0; i < R * T; ++i)
+    emit_sums(job, tile_scales(tile, l.bytes, i / T), row + i / T * L, token + i % T, acc[i / T][i % T]);
 }
 
 template <int T, int R>
@@ -255,38 +213,6 @@ inline void pair_of_tiles(const Job& job, const Layout& l, int32_t token0, int32
   if (token1 - t == 3) integer_tokens<3>(job, l, row, t);
   if (token1 - t == 2) integer_tokens<2>(job, l, row, t);
   if (token1 - t == 1) integer_tokens<1>(job, l, row, t);
-}
-
-constexpr int64_t kMostExpanded = 1 << 18;  // bytes on the stack of whoever multiplies; well within the second cache
-
-inline void expanded_rows(Job job, int32_t token0, int32_t token1, int32_t row0) {
-  alignas(64) uint8_t codes[kMostExpanded];
-  int32_t offset[2 * L];
-  const Layout l = layout_of(job.w);
-  for (int32_t row = row0; row < job.row1; row += 2 * L) {
-    const Tile first = tile_at(job.w, l, row), second = tile_at(job.w, l, row + L);
-    const bool fits = find_offset(job.w, first, offset) && find_offset(job.w, second, offset + L);
-    if (fits) {
-      expand(job.w, first, offset, codes);
-      expand(job.w, second, offset + L, codes + expanded_bytes(job.w));
-    }
-    job.expanded = {fits ? codes : nullptr, offset};
-    pair_of_tiles(job, l, token0, token1, row);
-  }
-}
-
-inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
-  if constexpr (kExpands) {
-    const bool several = job.w->kind == kW4A8Two && token1 - token0 >= 16;
-    if (several && 2 * expanded_bytes(job.w) <= kMostExpanded) return expanded_rows(job, token0, token1, row0);
-  }
-  const Layout l = layout_of(job.w);
-  for (int32_t row = row0; row < job.row1; row += 2 * L) pair_of_tiles(job, l, token0, token1, row);
-}
-
-inline void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
-                       int32_t* acc, int64_t ldacc) {
-  integer_rows({w, x, row1, nullptr, acc, ldacc}, token0, token1, row0);
 }
 
 }  // namespace

@@ -21,6 +21,12 @@ namespace {
 // Made of tiles: the grids, and of the structures kBilevel (body/bilevel.h).
 constexpr bool is_tiled(int32_t kind) { return !is_structure(kind) || kind == kBilevel; }
 
+#ifdef INTAGLIO_SQUARES
+constexpr int64_t kWholeCodes = 16 * 64;  // of kW8A8, whose codes squares read where they lie
+#else
+constexpr int64_t kWholeCodes = 64;
+#endif
+
 struct Layout {
   int64_t zeros, group_scales, scales, bytes;  // offsets in a tile, and its size
 };
@@ -35,7 +41,7 @@ constexpr bool has_half_zeros(int32_t kind) { return kind == kW4 || kind == kW8;
 inline Layout layout_of(int32_t kind, int32_t cols, int32_t group) {
   const int64_t lane = kind == kF16 || kind == kBF16 ? 2 : 4, groups = is_plain(kind) ? 0 : group_count(cols, group);
   Layout l;
-  l.zeros = round_up(code_vectors(kind, cols) * lane * L, 64);
+  l.zeros = round_up(code_vectors(kind, cols) * lane * L, kind == kW8A8 ? kWholeCodes : 64);
   l.group_scales = l.zeros + round_up(kind == kW8A8 ? 0 : round_up(groups, 2) * L * (has_half_zeros(kind) ? 2 : 1), 64);
   l.scales = l.group_scales + (kind == kW4A8Two ? round_up(groups * L, 64) : 0);
   l.bytes = l.scales + (is_plain(kind) || kind == kBilevel ? 0 : round_up(scale_count(kind, cols, group) * 4 * L, 64));

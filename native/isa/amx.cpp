@@ -1,0 +1,6 @@
+// AMX: AVX-512-VNNI, and products of many tokens by squares.
+#include "vnni_512.h"
+#define INTAGLIO_SQUARES
+#define INTAGLIO_NAME "amx"
+#define INTAGLIO_TABLE kAmx
+#include "body/table.h"
