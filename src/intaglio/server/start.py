@@ -50,7 +50,9 @@ def listen(settings: Settings) -> socket.socket:
     """The socket, open; port 0 is any that is free."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a token must not wait for company
+        return listening
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise IntaglioError(f"cannot listen at {where}: {(error.strerror or str(error)).lower()}") from None
