@@ -182,6 +182,10 @@ def test_if_all_fail_one_sentence_says_why(tmp_path: Path) -> None:
         (["--burstiness", "-1"], "--burstiness -1.0"),
         (["--endpoint", "/v1/embeddings"], "--endpoint /v1/embeddings"),
         (["--mix", "a:1/1", "--random-input-len", "3"], "leave out --random-input-len"),
+        (["--mix", "a:1/1", "--random-output-len", "3"], "leave out --random-output-len"),
+        (["--num-prefixes", "3"], "--num-prefixes needs --prefix-len"),
+        (["--burstiness", "2"], "--burstiness needs --request-rate"),
+        (["--dataset", "x.txt", "--random-range-ratio", "0.5"], "leave out --random-range-ratio"),
         (["--mix", "a"], "'a' is no part"),
         (["--dataset", "x.txt", "--mix", "a:1/1", "--token-ids"], "leave out --mix, --token-ids"),
         (

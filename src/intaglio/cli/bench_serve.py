@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from intaglio.load.request import Request
     from intaglio.load.result import Result
 
-COUNT, INPUT = 100, 512  # prompts, and tokens of each, unless asked otherwise
+COUNT, INPUT, OUTPUT = 100, 512, 128  # prompts, tokens of each and of its answer, unless asked otherwise
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
     burstiness: load.Burstiness = 1.0,
     max_concurrency: load.MaxConcurrency = None,
     input_len: load.InputLen = None,
-    output_len: load.OutputLen = 128,
+    output_len: load.OutputLen = None,
     range_ratio: load.RangeRatio = 0.0,
     prefix_len: load.PrefixLen = 0,
     num_prefixes: load.NumPrefixes = 1,
@@ -63,13 +63,15 @@ def command(
     _check_positive("--request-rate", request_rate)
     _check_positive("--burstiness", burstiness)
     where = target(url, endpoint)
-    if token_ids and where.chat:
-        raise UsageError("--token-ids needs --endpoint /v1/completions: a chat is made of messages")
+    _check_needs("--token-ids", token_ids, "--endpoint /v1/completions", not where.chat)
+    _check_needs("--num-prefixes", num_prefixes > 1, "--prefix-len", prefix_len)
+    _check_needs("--burstiness", burstiness != 1, "--request-rate", math.isfinite(request_rate))
     prompts: Dataset | Synthetic
     if dataset is not None:
-        beside = {"--mix": mix, "--random-input-len": input_len, "--prefix-len": prefix_len}
-        _alone(dataset, beside | {"--token-ids": token_ids})
-        prompts = Dataset(dataset, output_len, num_prompts)
+        lengths = {"--random-input-len": input_len, "--random-range-ratio": range_ratio}
+        others = {"--mix": mix, "--prefix-len": prefix_len, "--token-ids": token_ids}
+        _check_alone(f"--dataset {dataset}", lengths | others)
+        prompts = Dataset(dataset, output_len or OUTPUT, num_prompts)
     else:
         parts = _parts(mix, input_len, output_len)
         prompts = Synthetic(parts, num_prompts or COUNT, range_ratio, prefix_len, num_prefixes, token_ids)
@@ -134,20 +136,23 @@ def _save(path: Path, records: Sequence[Record]) -> None:
     path.write_bytes(msgspec.json.Encoder().encode_lines(records))
 
 
-def _parts(mix: str | None, input_len: int | None, output_len: int) -> tuple[Part, ...]:
+def _parts(mix: str | None, input_len: int | None, output_len: int | None) -> tuple[Part, ...]:
     from intaglio.load import mix as mixes
 
     if mix is None:
-        return (mixes.Part("all", input_len or INPUT, output_len),)
-    if input_len is not None:
-        raise UsageError("--mix says how long prompts are; leave out --random-input-len")
+        return (mixes.Part("all", input_len or INPUT, output_len or OUTPUT),)
+    _check_alone(f"--mix {mix}", {"--random-input-len": input_len, "--random-output-len": output_len})
     return mixes.mix(mix)
 
 
-def _alone(dataset: Path, beside: dict[str, Any]) -> None:
-    """A file says itself what prompts are."""
-    if given := [name for name, value in beside.items() if value]:
-        raise UsageError(f"--dataset {dataset} says what is sent; leave out {', '.join(given)}")
+def _check_alone(option: str, others: dict[str, Any]) -> None:
+    if given := [name for name, value in others.items() if value]:
+        raise UsageError(f"{option} says itself what is sent; leave out {', '.join(given)}")
+
+
+def _check_needs(option: str, given: object, needed: str, there: object) -> None:
+    if given and not there:
+        raise UsageError(f"{option} needs {needed}")
 
 
 def _headers(given: Sequence[str], api_key: str | None) -> dict[str, str]:

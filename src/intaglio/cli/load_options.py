@@ -52,7 +52,10 @@ InputLen = Annotated[
     typer.Option("--random-input-len", min=1, max=LONGEST, help="Tokens of a prompt.", show_default="512"),
 ]
 OutputLen = Annotated[
-    int, typer.Option("--random-output-len", min=1, max=LONGEST, help="Tokens of an answer, at most.")
+    int | None,
+    typer.Option(
+        "--random-output-len", min=1, max=LONGEST, help="Tokens of an answer, at most.", show_default="128"
+    ),
 ]
 RangeRatio = Annotated[
     float,
