@@ -74,7 +74,11 @@ def test_the_service_and_the_policy_mean_the_deployments_pods() -> None:
 def test_kserve_knows_its_container() -> None:
     (service,) = documents("kserve.yaml")
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    assert service["spec"]["predictor"]["containers"][0]["name"] == "kserve-container"
+    predictor = service["spec"]["predictor"]
+    assert predictor["containers"][0]["name"] == "kserve-container"
+    (metric,) = predictor["autoScaling"]["metrics"]
+    for name in re.findall(r"intaglio:(\w+)", metric["external"]["metric"]["query"]):
+        assert name in {*COUNTERS, *GAUGES}
 
 
 def test_ray_understands_its_config() -> None:
