@@ -126,7 +126,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: httpx.Client) -> None:
 
 def test_prompts_that_begin_alike_meet_and_others_spread(client: httpx.Client) -> None:
     homes = set()
-    for index in range(6):
+    for index in range(16):
         beginning = f"Beginning {index}"
         homes.add(replica_of(client, ask(beginning)))
         again = client.post("/v1/completions", json=ask(beginning)).json()

@@ -14,6 +14,7 @@ import yaml
 
 from intaglio.cli.app import load
 from intaglio.serve_ray import Arguments, build
+from intaglio.server.metrics import SCHEDULED
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "deploy.md").read_text()
@@ -74,7 +75,11 @@ def test_the_service_and_the_policy_mean_the_deployments_pods() -> None:
 def test_kserve_knows_its_container() -> None:
     (service,) = documents("kserve.yaml")
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    assert service["spec"]["predictor"]["containers"][0]["name"] == "kserve-container"
+    predictor = service["spec"]["predictor"]
+    assert predictor["containers"][0]["name"] == "kserve-container"
+    (metric,) = predictor["autoScaling"]["metrics"]
+    for name in re.findall(r"intaglio:(\w+)", metric["external"]["metric"]["query"]):
+        assert name in SCHEDULED
 
 
 def test_ray_understands_its_config() -> None:

@@ -43,7 +43,7 @@ def build(arguments: Arguments) -> "serve.Application":
             "downscale_delay_s": arguments.downscale_delay_s,
         },
         request_router_config={"request_router_class": ROUTER},
-        health_check_period_s=2,
+        health_check_period_s=5,
         graceful_shutdown_timeout_s=arguments.drain_seconds,
         graceful_shutdown_wait_loop_s=0.5,
     )

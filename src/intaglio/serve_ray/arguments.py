@@ -42,7 +42,7 @@ class Arguments(BaseModel):
     target_ongoing_requests: PositiveFloat | None = None
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=300.0, ge=0)
-    max_waiting: int = Field(default=256, ge=0)
+    max_waiting: PositiveInt = 256
     ingress_replicas: PositiveInt = 1
     drain_seconds: float = Field(default=30.0, ge=0)
     allowed_origin: Texts = []
