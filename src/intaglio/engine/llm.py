@@ -153,7 +153,8 @@ class LLM:
         sequence = Tokens(ids, sampling, limit, priority=priority, salt=cache_salt)
         ends = {*params.stop_token_ids} | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
         vocab = self.checkpoint.spec.vocab_size
-        request = Request(number, text, sequence, params, self.tokenizer.stream(), ends, vocab)
+        decoder = self.tokenizer.stream(skip_special=params.skip_special_tokens)
+        request = Request(number, text, sequence, params, decoder, ends, vocab)
         self.loop.add(request)
         return request
 

@@ -23,6 +23,7 @@ class SamplingParams:
     number of the request, so that equal prompts differ. `min_tokens`: no end token before so many;
     `logprobs`: log probabilities of the drawn token and of so many likeliest ones, 0 to 20, before all other
     settings. `token_mask` tells which tokens may follow those generated so far: see engine/mask.py.
+    `skip_special_tokens`: control tokens are no part of the text.
     """
 
     max_tokens: int = 128
@@ -41,6 +42,7 @@ class SamplingParams:
     ignore_eos: bool = False
     logprobs: int | None = None
     token_mask: TokenMask | None = None
+    skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
@@ -53,6 +53,16 @@ class Tokenizer:
         return dict(self._core.get_vocab(with_added_tokens=True))
 
     @property
+    def special_tokens(self) -> dict[str, str]:
+        """bos_token, eos_token, … as text."""
+        return dict(self._special)
+
+    @property
+    def template_source(self) -> str | None:
+        """The chat template as it is written."""
+        return self._source
+
+    @property
     def has_chat_template(self) -> bool:
         return self._source is not None
 
@@ -83,9 +93,20 @@ class Tokenizer:
         """A conversation as text that holds every special token already: encode it with special=False."""
         return self._template.render(messages, generation_prompt=generation_prompt, tools=tools)
 
-    def stream(self) -> StreamDecoder:
-        """A decoder for one answer."""
-        return StreamDecoder(self)
+    @property
+    def added(self) -> dict[int, tuple[str, bool]]:
+        """Tokens that are whole words of their own: the text of each, and whether it is a control token."""
+        found = self._core.get_added_tokens_decoder()
+        return {token: (str(each.content), bool(each.special)) for token, each in found.items()}
+
+    @property
+    def json(self) -> str:
+        """It as the text of a tokenizer.json, for other libraries to read."""
+        return str(self._core.to_str())
+
+    def stream(self, *, skip_special: bool = True) -> StreamDecoder:
+        """A decoder for one answer; `skip_special` leaves out control tokens."""
+        return StreamDecoder(partial(self.decode, skip_special=skip_special))
 
 
 class StreamDecoder:
@@ -95,8 +116,8 @@ class StreamDecoder:
     for context (some tokenizers drop the first space they see).
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._decode = tokenizer.decode
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
         self._window: list[int] = []
         self._whole = 0  # tokens of the window whose text was whole
         self._given = ""  # text of the window that was given out
