@@ -110,10 +110,6 @@ def test_no_cut_changes_what_is_said(cuts: list[int], talk: bool) -> None:
         parts.append(text[:cut])
         text = text[cut:]
     found = pieces(HERMES, [*parts, text])
-        [],
-        ["Look:"],
-        ["Lo", "ok:"],
-    ) or talk
     assert "".join(piece.text for piece in found if isinstance(piece, Words)) == ("Look:" if talk else "")
     for index in (0, 1):
         own = [piece for piece in found if isinstance(piece, CallPiece) and piece.index == index]

@@ -122,6 +122,7 @@ def test_other_templates_get_plain_words() -> None:
             "arguments must be the JSON text of an object",
         ),
         ([{"function": {"name": "x", "arguments": "3"}}], "arguments must be the JSON text of an object"),
+        ([{"function": {"name": "x", "arguments": '{"a":' * 40 + "1" + "}" * 40}}], "deeper than 32 levels"),
     ],
 )
 def test_a_call_in_a_conversation_that_is_none(calls: Any, reason: str) -> None:
