@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intaglio.engine.mask import everything, words_of
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.server import grammars as grammars_module
 from intaglio.server.grammars import Grammars
@@ -120,7 +122,7 @@ def test_what_is_not_allowed_is_followed_by_nothing() -> None:
     assert tokens_of(follow(tokenizer().encode("a", special=False))) == tokenizer().encode("b", special=False)
 
 
-@pytest.mark.parametrize("vocab", [tiny_llm.VOCAB + 100, tiny_llm.VOCAB - 20])
+@pytest.mark.parametrize("vocab", [tiny_llm.VOCAB + 100, 200])
 def test_a_model_of_more_or_fewer_tokens_than_its_tokenizer(vocab: int) -> None:
     words = Grammars(tokenizer(), vocab).compiled(vllm(regex="(?s:.*)")).mask()([])
     assert words.shape == (words_of(vocab),)
@@ -137,3 +139,15 @@ def test_a_model_without_an_end_cannot_be_held_to_a_form() -> None:
     endless = Grammars(Tokenizer(tiny_llm.tokenizer(), [], None, {}), tiny_llm.VOCAB)
     with pytest.raises(UsageError, match="no token that ends a text"):
         endless.compiled(vllm(choice=["a"]))
+
+
+def test_a_tokenizer_that_llguidance_breaks_at_is_named() -> None:
+    """A panic of native code is no exception that a server would answer with."""
+    spelled = json.loads(tiny_llm.tokenizer().to_str())
+    spelled["added_tokens"].append(
+        {**spelled["added_tokens"][0], "id": 700, "content": "far", "special": False}
+    )
+    spelled["model"]["vocab"]["far"] = 700  # of 260 tokens
+    words = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(spelled)), [END], None, {})
+    with pytest.raises(IntaglioError, match="llguidance failed"):
+        Grammars(words, 800).compiled(vllm(choice=["a"]))

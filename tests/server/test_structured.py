@@ -27,7 +27,15 @@ def test_json_may_have_a_blank_after_commas_and_colons(spaced: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ['{ "name": "Bo"}', '{"name":  "Bo"}', '{"name": "Bo" }', '{\n"name": "Bo"}', '{"name": "Bo"} ']
+    "wrong",
+    [
+        '{ "name": "Bo"}',
+        '{"name":  "Bo"}',
+        '{"name":"Bo",  "age":1}',
+        '{"name": "Bo" }',
+        '{\n"name": "Bo"}',
+        '{"name": "Bo"} ',
+    ],
 )
 def test_no_answer_is_filled_with_blanks(wrong: str) -> None:
     assert not accepts(schema_grammar(PERSON), wrong)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile, zip_longest
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import numpy as np
 
 from intaglio.engine.mask import everything, without, words_of
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.lazy import lazy
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.server.structured import Grammar
@@ -144,20 +144,24 @@ def _tokens(tokenizer: Tokenizer, vocab: int) -> Any:
 
 
 def _with_stack(call: Callable[[], T]) -> T:
-    """What it returns, from a thread where native code may recurse deeply."""
+    """What it returns, from a thread where native code may recurse deeply; it may also panic."""
     usual = threading.stack_size(STACK)
     try:
         with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(call).result()
+            done = pool.submit(call)
     finally:
         threading.stack_size(usual)
+    if (error := done.exception()) and not isinstance(error, Exception):
+        raise IntaglioError(f"llguidance failed: {_short(str(error))}")
+    return done.result()
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """Length of what both begin with."""
     if other[: len(one)] == one:
         return len(one)
-    return next(at for at, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 def _reason(matcher: Any) -> str:
