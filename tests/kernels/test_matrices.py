@@ -111,7 +111,7 @@ def test_the_widest_rows(isa: str, kind: int, cols: int, sign: int) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_rows_that_fit_bytes_among_others(isa: str) -> None:
-    """All levels of a row less the lowest are a byte, or not: with zero points anywhere and steps of 16 they are not."""
+    """Levels of a row less the lowest are a byte or not: with any zeros and steps of 16 they are not."""
     rng = np.random.default_rng(0)
     fits = [False, True, False, False, True, True, False]
     parts = [sample(cpu.W4A8_TWO, 32, 200, rng, extreme=fit) for fit in fits]
@@ -189,7 +189,9 @@ def test_a_token_does_not_depend_on_its_batch(isa: str, kind: int) -> None:
     for added in (None, onto):
         together = packed.linear(x, bias=bias, alpha=0.7, onto=added)
         for count in (1, 2, 3, 5, 12, 33):
-            some = packed.linear(x[:count], bias=bias, alpha=0.7, onto=None if added is None else added[:count])
+            some = packed.linear(
+                x[:count], bias=bias, alpha=0.7, onto=None if added is None else added[:count]
+            )
             assert np.array_equal(some, together[:count])
 
 

@@ -16,7 +16,7 @@ class Bounds:
 
     bytes: int = 64 << 10  # of a schema
     depth: int = 32
-    values: int = 10_000  # of all kinds in a schema
+    values: int = 100_000  # of all kinds, inside one another
     schemas: int = 1000  # in a schema
     text: int = 16 << 10
     lines: int = 256  # of a grammar: each may be a rule
@@ -24,6 +24,7 @@ class Bounds:
     choices: int = 1000
     tools: int = 128
     tools_bytes: int = 256 << 10  # of all together
+    tools_schemas: int = 4000
 
     def depth_of(self, value: Any, where: str) -> int:
         """Levels of lists and objects in `value`; too many of them, or of values, are a UsageError."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile, zip_longest
-from typing import Any
+from itertools import takewhile
+from typing import Any, TypeVar
 
 import numpy as np
 
 from intaglio.engine.mask import everything, without, words_of
-from intaglio.errors import UsageError
+from intaglio.errors import IntaglioError, UsageError
 from intaglio.lazy import lazy
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.server.structured import Grammar
@@ -22,7 +23,10 @@ from intaglio.types import Array
 llguidance: Any = lazy("llguidance", extra="serve")
 bitmasks: Any = lazy("llguidance.numpy", extra="serve")
 
+T = TypeVar("T")
+
 KEPT = 16  # compiled grammars
+STACK = 64 << 20  # bytes, for what schemas.MOST_REACH lets recurse
 STATES = 25_000  # of one's lexer, each up to 2 kB: 50 MB where a stranger means harm
 
 
@@ -44,7 +48,7 @@ class Grammars:
         with self._lock:
             found = self._kept.pop(grammar, None)
             if found is None or found.spoilt:
-                found = self._compile(grammar)
+                found = _with_stack(lambda: self._compile(grammar))
             self._kept[grammar] = found
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -139,16 +143,30 @@ def _tokens(tokenizer: Tokenizer, vocab: int) -> Any:
         raise UsageError(f"llguidance cannot read the model's tokenizer: {_short(str(error))}") from None
 
 
+def _with_stack(call: Callable[[], T]) -> T:
+    """What it returns, from a thread where native code may recurse deeply; it may also panic."""
+    usual = threading.stack_size(STACK)
+    try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            done = pool.submit(call)
+    finally:
+        threading.stack_size(usual)
+    if (error := done.exception()) and not isinstance(error, Exception):
+        raise IntaglioError(f"llguidance failed: {_short(str(error))}")
+    return done.result()
+
+
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """Length of what both begin with."""
     if other[: len(one)] == one:
         return len(one)
-    return next(at for at, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, pair in pairs if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 def _reason(matcher: Any) -> str:
-    found = matcher.get_error()
-    return "no text satisfies it" if found == "NoExtensionBias" else _short(found)
+    found = _short(matcher.get_error())
+    return "no text satisfies it" if found == "NoExtensionBias" else found
 
 
 def _short(text: str) -> str:

@@ -16,13 +16,14 @@ from typing import Any
 from intaglio.errors import UsageError
 from intaglio.server.bounds import Bounds, kind
 from intaglio.server.pattern_pairs import pairs
+from intaglio.server.schema_rewrite import rewritten
 from intaglio.server.schema_tree import Schema, bottom_up, target
 
 EXACT = 2**53  # whole numbers up to here are exact for every program
 MOST_MULTIPLE = 10_000  # states of the automaton that divides
 MOST_PAIRS = 1024  # of patterns: two milliseconds each
 MOST_PROPERTIES = 500  # of one object: the parser's items in a row are three times these
-MOST_REACH = 500  # levels of all schemas that references name: each costs four kilobytes of native stack
+MOST_REACH = 1000  # levels of all schemas that references name: up to 16 kB of native stack each
 UNSPEAKABLE = {chr(code) for code in (*range(32), 127)} - set("\b\t\n\f\r")  # without \u escapes
 
 
@@ -31,19 +32,19 @@ class Budget:
     """What the schemas of one request may cost together."""
 
     bounds: Bounds
-    schemas: int = 0
-    pairs: int = 0
+    schemas: int
+    pairs: int = MOST_PAIRS
 
     def spend(self, schemas: int, pairs: int, where: str) -> None:
-        self.schemas, self.pairs = self.schemas + schemas, self.pairs + pairs
-        if self.schemas > self.bounds.schemas:
-            raise UsageError(f"{where} holds too many schemas: at most {self.bounds.schemas} are taken")
-        if self.pairs > MOST_PAIRS:
-            raise UsageError(f"{where} intersects too many patterns: at most {MOST_PAIRS} pairs are taken")
+        self.schemas, self.pairs = self.schemas - schemas, self.pairs - pairs
+        if self.schemas < 0:
+            raise UsageError(f"{where} is too large: it holds {schemas} schemas, {-self.schemas} too many")
+        if self.pairs < 0:
+            raise UsageError(f"{where} is too complex: {MOST_PAIRS} pairs of patterns may hold at once")
 
 
 def checked(schema: Any, where: str, budget: Budget) -> Schema:
-    """`schema` itself, safe to compile. `where` names it in a UsageError."""
+    """What says the same as `schema`, safe to compile. `where` names it in a UsageError."""
     bounds = budget.bounds
     if not isinstance(schema, dict):
         raise UsageError(f"{where} is {kind(schema)}, expected an object")
@@ -59,7 +60,7 @@ def checked(schema: Any, where: str, budget: Budget) -> Schema:
     if math.lcm(*(int(each.get("multipleOf", 1)) for each in every)) > MOST_MULTIPLE:
         raise UsageError(f"{where} has multipleOf whose common multiple is above {MOST_MULTIPLE}")
     budget.spend(len(every), pairs(every, schema, where), where)
-    return schema
+    return rewritten(schema, every, where)
 
 
 def _reach(every: Iterable[Schema], root: Schema, where: str, bounds: Bounds) -> int:
@@ -70,29 +71,28 @@ def _reach(every: Iterable[Schema], root: Schema, where: str, bounds: Bounds) ->
 
 def _fault(schema: Schema, bounds: Bounds) -> str | None:
     """What is wrong with this one, those inside aside."""
-    properties, named = schema.get("properties"), schema.get("patternProperties")
-    patterns = [schema.get("pattern"), *(named if isinstance(named, dict) else ())]
     constants = list(_leaves([schema.get("const"), schema.get("enum")]))
     limits = [schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")]
+    patterns = [schema.get("pattern"), *_object(schema.get("patternProperties"))]
+    long = [each for each in patterns if isinstance(each, str) and len(each) > bounds.pattern]
     faults = {
         f"a number beyond {EXACT}, which is exact for few programs": any(map(_inexact, limits + constants)),
         "a control character in a constant, which no answer could spell": any(map(_unspeakable, constants)),
-        f"more than {MOST_PROPERTIES} properties in one object": isinstance(properties, dict)
-        and len(properties) > MOST_PROPERTIES,
-        f"a pattern of more than {bounds.pattern} characters": any(
-            isinstance(pattern, str) and len(pattern) > bounds.pattern for pattern in patterns
-        ),
+        f"more than {MOST_PROPERTIES} properties in one object": len(_object(schema.get("properties")))
+        > MOST_PROPERTIES,
+        f"a pattern of more than {bounds.pattern} characters": bool(long),
         # validators divide in floating point, where 0.3 is no multiple of 0.1
         "a multipleOf that is not a whole number above 0": not _whole(schema.get("multipleOf", 1)),
         # names that are not listed may come twice, and then count once
         "minProperties of two or more beyond those required: name them in required": _free(schema) > 1,
-        "additionalItems beside prefixItems, which belong to different drafts": {
-            "additionalItems",
-            "prefixItems",
-        }
-        <= schema.keys(),
+        "additionalItems beside prefixItems, which belong to different drafts": "additionalItems" in schema
+        and "prefixItems" in schema,
     }
     return next((fault for fault, found in faults.items() if found), None)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _leaves(value: Any) -> Iterator[Any]:

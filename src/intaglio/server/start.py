@@ -21,7 +21,6 @@ from intaglio.server.served import Served, defaults_of
 from intaglio.server.settings import Settings
 from intaglio.server.traces import Tracing
 
-
 SWITCH = 5e-4  # seconds for which the event loop may keep an engine that has done its step from going on
 
 

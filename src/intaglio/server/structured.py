@@ -57,7 +57,7 @@ def response_format(given: Mapping[str, Any], bounds: Bounds) -> Grammar | None:
             named = given.get("json_schema")
             if not isinstance(named, Mapping) or named.get("schema") is None:
                 raise UsageError(f"{where}.schema is missing")
-            return of_schema(checked(named["schema"], f"{where}.schema", Budget(bounds)))
+            return of_schema(checked(named["schema"], f"{where}.schema", Budget(bounds, bounds.schemas)))
     raise UsageError(
         f"response_format.type is {shown(given.get('type'))}, expected text, json_object or json_schema"
     )
@@ -107,7 +107,7 @@ def _json(value: Any, where: str, bounds: Bounds) -> Grammar:
             value = json.loads(text)
         except (ValueError, RecursionError):
             raise UsageError(f"{where} is not valid JSON") from None
-    return of_schema(checked(value, where, Budget(bounds)))
+    return of_schema(checked(value, where, Budget(bounds, bounds.schemas)))
 
 
 def _regex(value: Any, where: str, bounds: Bounds) -> Grammar:

@@ -44,7 +44,7 @@ class ToolGrammar:
             head = f"head[lazy]: TEXT {quoted(marker)}"
             return self._with(f"start: {before} (TEXT | {rest})", head, TEXT)
         lead = f"<[{controls}]>*" if controls else ""
-        return self._with(f"start: {lead} (calls | PLAIN? {after})", PLAIN, TEXT)
+        return self._with(f"start: {lead} (calls | PLAIN {after})?", PLAIN, TEXT)
 
     def _with(self, *rules: str) -> Grammar:
         """These rules, which refer to `calls`, or to `several` where they open them themselves."""

@@ -25,10 +25,11 @@ class ToolParser:
     def __init__(self, form: Format, names: Collection[str]) -> None:
         self._form = form
         self._names = names
-        self._head, self._tail = _patterns(form)
-        lead = "".join(form.opening[1:]).strip()
+        lead, close, between = _parts(form)
         calls = [f'{{"name":"{name}","{form.key}":' for name in names]
         self._heads = [*calls, *(lead + call for call in calls if lead)]
+        self._tails = ["}" + close, "}" + between]
+        self._head, self._tail = _patterns(form)
         self._buffer = ""
         self._opened = ""  # the marker of a call whose name is still to come
         self._blanks = ""  # after words: nothing if a call follows
@@ -113,15 +114,20 @@ class ToolParser:
 
     def _closing(self) -> bool:
         found = self._tail.match(self._buffer)
-        if not found and len(self._buffer) < MOST_TAIL:
-            return False
         if found:
             self._buffer = self._buffer[found.end() :]
-        if found and found[1]:
-            self._state = self._naming
+        elif self._may_close():
+            return False
         else:
-            self._state = self._words if self._form.marker else self._pass
+            self._buffer = self._buffer.lstrip().removeprefix("}")
+        again = found is not None and found[1] is not None
+        self._state = self._naming if again else self._words if self._form.marker else self._pass
         return True
+
+    def _may_close(self) -> bool:
+        """Whether what came after arguments begins what ends a call."""
+        begun = "".join(self._buffer.split())
+        return len(self._buffer) <= MOST_TAIL and any(tail.startswith(begun) for tail in self._tails)
 
     def _may_be_call(self) -> bool:
         """Whether what came after a marker begins a call that may be made."""
@@ -168,10 +174,16 @@ class Nesting:
         return len(text), False
 
 
+def _parts(form: Format) -> tuple[str, str, str]:
+    """Between a marker and a call, after the last call, and between two of one marker; without blanks."""
+    lead, close, between = ("".join(part).strip() for part in (form.opening[1:], form.closing, form.between))
+    return lead, close, "" if form.marker in between else between
+
+
 def _patterns(form: Format) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """From a marker to the arguments, with the name; from these to the end, or to the next call."""
-    lead, close, between = ("".join(part).strip() for part in (form.opening[1:], form.closing, form.between))
+    lead, close, between = _parts(form)
     begin = rf"\s*(?:{re.escape(lead)}\s*)?" if lead else r"\s*"
     head = rf'{begin}\{{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"{form.key}"\s*:\s*(?=\{{)'
-    again = r"(?!)" if form.marker in between else re.escape(between)
+    again = re.escape(between) or "(?!)"
     return re.compile(head), re.compile(rf"\s*\}}\s*(?:({again})|{re.escape(close)})")

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from intaglio.errors import UsageError
+from intaglio.server.bounds import Bounds
 from intaglio.server.tool_formats import HERMES
 
 Message = Mapping[str, Any]
+
+BOUNDS = Bounds()
 
 INSTRUCTIONS = """You may call functions to assist with the user query. These are their signatures:
 <tools>
@@ -57,8 +60,9 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError):
         arguments = None
-    if not isinstance(arguments, Mapping):
+    if not isinstance(arguments, dict):
         raise UsageError(f"{where}.function.arguments must be the JSON text of an object")
+    BOUNDS.depth_of(arguments, f"{where}.function.arguments")
     return {**call, "function": {**function, "arguments": arguments}}
 
 

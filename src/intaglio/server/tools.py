@@ -101,7 +101,7 @@ def _listed(tools: Any, bounds: Bounds) -> list[Mapping[str, Any]]:
 
 def _functions(listed: Sequence[Mapping[str, Any]], bounds: Bounds) -> dict[str, Schema]:
     functions: dict[str, Schema] = {}
-    budget = Budget(bounds)
+    budget = Budget(bounds, bounds.tools_schemas)
     for index, tool in enumerate(listed):
         function = _function(tool, f"tools[{index}]")
         name = _name(function.get("name"), f"tools[{index}].function.name")
@@ -129,7 +129,7 @@ def _parameters(function: Mapping[str, Any], where: str, budget: Budget) -> Sche
     schema = function.get("parameters")
     if schema is None:
         return NO_ARGUMENTS
-    checked(schema, where, budget)
+    schema = checked(schema, where, budget)
     types = schema.get("type", "object")
     if types != "object" and "object" not in (types if isinstance(types, list) else ()):
         raise UsageError(f"{where} must describe an object")
