@@ -21,6 +21,7 @@ from intaglio.server.settings import Settings
 from tests.server.serving import SEQUENCES, Running, serving
 from tests.server.test_guard import raw, refused
 
+LONGER: dict[str, Any] = {"model": "tiny", "prompt": "a", "max_tokens": 1000, "n": 8, "ignore_eos": True}
 LONG: dict[str, Any] = {"model": "tiny", "prompt": "abcdefgh" * 8, "max_tokens": 400, "ignore_eos": True}
 
 
@@ -184,7 +185,7 @@ def test_sigterm_lets_requests_finish_and_turns_new_ones_away(
     process: tuple[subprocess.Popen[str], str],
 ) -> None:
     server, url = process
-    ask = {**LONG, "stream": True}
+    ask = {**LONGER, "stream": True}
     with (
         httpx.Client() as kept,
         httpx.stream("POST", f"{url}/v1/completions", json=ask, timeout=60) as answer,
@@ -203,7 +204,7 @@ def test_sigterm_lets_requests_finish_and_turns_new_ones_away(
 
 def test_a_second_signal_ends_at_once(process: tuple[subprocess.Popen[str], str]) -> None:
     server, url = process
-    with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}, timeout=60) as answer:
+    with httpx.stream("POST", f"{url}/v1/completions", json={**LONGER, "stream": True}, timeout=60) as answer:
         next(answer.iter_lines())
         server.send_signal(signal.SIGTERM)
         time.sleep(0.1)
