@@ -30,8 +30,10 @@ def test_one_of_schemas_that_exclude_each_other() -> None:
     grammar = schema_grammar({**union, "$defs": {"cat": pet("cat"), "dog": pet("dog")}})
     assert all(accepts(grammar, text) for text in ['{"kind":"cat"}', '{"kind":"dog","x":1}', "null"])
     assert not accepts(grammar, '{"kind":"cow"}')
-    with pytest.raises(UsageError, match="oneOf"):
-        mask(schema_grammar({**union, "$defs": {"cat": pet("cat"), "dog": pet("cat")}}))
+    untyped = [{key: value for key, value in pet(name).items() if key != "type"} for name in ("cat", "dog")]
+    for alike in ({**union, "$defs": {"cat": pet("cat"), "dog": pet("cat")}}, {"oneOf": untyped}):
+        with pytest.raises(UsageError, match="oneOf"):
+            mask(schema_grammar(alike))
 
 
 def nested(depth: int) -> Schema:

@@ -92,6 +92,14 @@ def test_a_call_or_an_answer_of_a_form(family: str) -> None:
     assert offered(family, "none").grammar(answer) == answer
 
 
+def test_arguments_are_an_object() -> None:
+    grammar = offered("hermes", tools=[tool("a", ALL), tool("b", {"type": ["object", "null"]})]).grammar()
+    for name in "ab":
+        call = HERMES_CALL.replace("weather", name)
+        assert accepts(grammar, call.replace('{"city": "Rome"}', "{}"))
+        assert not accepts(grammar, call.replace('{"city": "Rome"}', "null"))
+
+
 def test_as_many_tools_as_are_taken() -> None:
     many = [tool(f"tool_{n}", {**ALL, "required": ["n"]}) for n in range(128)]
     tools = offered("hermes", tools=many)

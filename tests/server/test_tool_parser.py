@@ -50,6 +50,7 @@ ONE = f"<tool_call>\n{call('get', ODD)}\n</tool_call>"
         (HERMES, f"<tool_call>{call('get_all', '{}')}</tool_call>", None, [("get_all", "{}")]),
         (HERMES, ' <tool_call> { "name" :"get" , "arguments" : {} } </tool_call>', None, [("get", "{}")]),
         (HERMES, f"<tool_call>{call('get', '{}')} and more", " and more", [("get", "{}")]),
+        (HERMES, f"Sure:\n\n{ONE} Done.", "Sure: Done.", [("get", ODD)]),
         (MISTRAL, f"[TOOL_CALLS][{call('get', ODD)}]", None, [("get", ODD)]),
         (
             MISTRAL,
