@@ -91,6 +91,9 @@ inline void finish_tokens(const Many& m, Sheet& s, int32_t count) {
 // Square k of tile r.
 inline void expand_square(const Many& m, const Pair& pair, int32_t k, int r) {
   const int32_t all = int32_t(code_vectors(m.job.w->kind, m.job.w->cols)), end = 8 * k + 8 < all ? 8 * k + 8 : all;
+  const uint8_t* later = pair.tile[r].codes + 2 * m.layout.bytes + 8 * k * kVector;  // of the pair after
+  INTAGLIO_UNROLL
+  for (int i = 0; i < 8; ++i) prefetch_far(later + i * kVector);
   expand(m.job.w, pair.tile[r], pair.offset + r * L, 8 * k, end, m.bytes + (2 * k + r) * kSquare);
 }
 
@@ -98,6 +101,7 @@ inline bool find_offsets(const Many& m, Pair* pair) {
   for (int r = 0; r < 2; ++r) {
     int32_t* offset = pair->offset + r * L;
     pair->tile[r] = tile_at(m.job.w, m.layout, pair->row + r * L);
+    for (int64_t i = m.layout.zeros; i < m.layout.bytes; i += 64) prefetch_far(pair->tile[r].codes + 2 * m.layout.bytes + i);
     if (!m.bytes) storei(offset, seti(128));
     else if (!find_offset(m.job.w, pair->tile[r], offset)) return false;
     storei(pair->taken + r * L, split_negative(loadi(offset)));
