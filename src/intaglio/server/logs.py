@@ -16,7 +16,7 @@ from intaglio.server.spent import Spent
 
 Form = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
-SOURCES = ("intaglio.server", "uvicorn", "asyncio", "opentelemetry")  # whose records come here
+SOURCES = ("intaglio.server", "uvicorn.error", "asyncio", "opentelemetry")  # whose records come here
 PATH = 200  # characters of a path that are shown
 PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)  # a value that needs no quotes
 log = logging.getLogger("intaglio.server")
