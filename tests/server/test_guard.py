@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
-from intaglio.server import connection
+from intaglio.server import connection, guard
 from intaglio.server.settings import Limits, Settings
 from tests.server.serving import Running, serving
 
@@ -90,6 +93,23 @@ def test_keys(tiny: Path) -> None:
             answer = client.get("/v1/models", headers={"authorization": f"Bearer {key}"})
             assert answer.status_code == 200
         assert client.get("/health").status_code == 200
+
+
+def test_every_key_is_compared_though_the_first_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long an answer takes must not tell which key was right."""
+    compared: list[bytes] = []
+
+    def compare(given: bytes, key: bytes) -> bool:
+        compared.append(key)
+        return given == key
+
+    async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("in")(scope, receive, send)
+
+    monkeypatch.setattr(guard.hmac, "compare_digest", compare)
+    client = TestClient(guard.Guard(let_in, Settings(api_keys=("first", "second"))))
+    assert client.get("/v1/models", headers={"authorization": "Bearer first"}).text == "in"
+    assert compared == [b"first", b"second"]
 
 
 def test_a_large_body_is_refused_before_it_is_read(tiny: Path) -> None:

@@ -67,7 +67,7 @@ class Guard:
         if not self._settings.loopback or self._keys:
             return
         host = re.sub(r":\d+$", "", headers.get("host", ""))
-        if host not in (*LOCAL, self._settings.host, "testserver"):
+        if host not in (*LOCAL, self._settings.host):
             raise Refusal(
                 403, f"this server answers to {', '.join(LOCAL)}, not to {host[:100]!r}", code="host"
             )
@@ -77,7 +77,8 @@ class Guard:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         known = given.strip().encode() if scheme.lower() == "bearer" else b""
-        if not any(hmac.compare_digest(known, key) for key in self._keys):  # all of them: no early end
+        equal = [hmac.compare_digest(known, key) for key in self._keys]  # all of them: no early end
+        if not any(equal):
             raise Refusal(
                 401, "the API key is missing or wrong: Authorization: Bearer KEY", code="invalid_api_key"
             )
