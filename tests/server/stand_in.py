@@ -81,6 +81,7 @@ class StandIn:
         self.scheduler.advance(chunks, [0] * len(chunks))
         for request in [one for one in self._requests if one.sequence in drawing]:
             if self.refuses:
+                request.finish_reason = "error"  # as the engine has it
                 request.error, self.refuses = self.refuses, None
                 self.drop(request)
                 continue

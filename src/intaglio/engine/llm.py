@@ -14,7 +14,7 @@ from intaglio.engine.draft_model import DraftModel
 from intaglio.engine.executor import Executor
 from intaglio.engine.loop import Loop
 from intaglio.engine.output import RequestOutput, SamplingParams
-from intaglio.engine.prompt import check_prompt
+from intaglio.engine.prompt import Prompt, check_prompt, listed
 from intaglio.engine.request import Request
 from intaglio.engine.sampling import Logprobs, Sampling
 from intaglio.engine.scoring import SLICE, PromptEmbedding, PromptScore
@@ -27,7 +27,6 @@ from intaglio.models.tokenizer import Tokenizer
 from intaglio.types import Array
 
 Work = TypeVar("Work", PromptScore, PromptEmbedding)
-Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 DEFAULTS = SamplingParams()
 MOST_DRAFTED = 64
@@ -94,7 +93,7 @@ class LLM:
         params: SamplingParams | Sequence[SamplingParams] = DEFAULTS,
     ) -> list[RequestOutput]:
         """Continue texts or lists of token ids, all in one batch -> one output a prompt, in their order."""
-        many = _listed(prompts)
+        many = listed(prompts)
         each = [params] * len(many) if isinstance(params, SamplingParams) else list(params)
         if len(each) != len(many):
             raise UsageError(
@@ -179,13 +178,13 @@ class LLM:
 
     def score(self, prompts: Prompt | Sequence[Prompt], *, top: int = 0) -> list[list[Logprobs]]:
         """Of each prompt's tokens but its first, with the `top` likeliest in their place."""
-        started = [self.start_score(prompt, top=top) for prompt in _listed(prompts)]
+        started = [self.start_score(prompt, top=top) for prompt in listed(prompts)]
         return [_finished(score).logprobs for score in started]
 
     def embed(self, prompts: Prompt | Sequence[Prompt]) -> list[Array]:
         """Of each prompt float32 (hidden,): the mean of its tokens' last states after the final norm."""
         largest = self.executor.max_tokens
-        started = [self.start_embedding(prompt, size=largest) for prompt in _listed(prompts)]
+        started = [self.start_embedding(prompt, size=largest) for prompt in listed(prompts)]
         return [_finished(embedding).vector for embedding in started]
 
     def step(self) -> bool:
@@ -248,10 +247,3 @@ def _finished(work: Work) -> Work:
     finally:
         work.close()
     return work
-
-
-def _listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt or several -> several."""
-    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], int)):
-        return [prompts]  # type: ignore[list-item]
-    return list(prompts)  # type: ignore[arg-type]

@@ -1,10 +1,19 @@
-"""Prompts: which lists of tokens can be worked on at all."""
+"""Prompts: a text or its tokens, one or several, and which can be worked on at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from intaglio.errors import UsageError
+
+Prompt = str | Sequence[int]
+
+
+def listed(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several -> several."""
+    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
 
 
 def check_prompt(tokens: Sequence[int], vocab: int, context: int, answer: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from collections.abc import Sequence as Many
 from itertools import takewhile
 from typing import Protocol
 
@@ -76,9 +77,9 @@ class Request:
                 return f"request {self.number} failed by an internal error"
 
     @property
-    def logprobs(self) -> tuple[Logprobs, ...]:
+    def logprobs(self) -> Many[Logprobs]:
         """Of the tokens so far, if they were asked for."""
-        return tuple(self._logprobs)
+        return self._logprobs
 
     def fresh(self) -> str:
         """The text that came since this was last asked."""

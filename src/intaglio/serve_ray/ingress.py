@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from intaglio.serve_ray.front import Front
 from intaglio.server import logs
-from intaglio.server.guard import Guard
+from intaglio.server.guard import Guard, open_to
 from intaglio.server.settings import Settings
 
 
@@ -29,10 +28,7 @@ class Ingress:
 
 def guarded(replicas: Any, settings: Settings) -> ASGIApp:
     """The front behind the guard: what is let through is whole, in bounds, and has a key."""
-    app: ASGIApp = Guard(Front(replicas), settings)
-    if settings.origins:
-        app = CORSMiddleware(app, settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"])
-    return _Mounted(app)
+    return _Mounted(open_to(Guard(Front(replicas), settings), settings.origins))
 
 
 class _Mounted:

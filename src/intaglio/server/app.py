@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -19,7 +18,7 @@ from intaglio.errors import UsageError
 from intaglio.server import assets, chat, completions, embeddings, status, tokens
 from intaglio.server.drain import Drain, Turnstile
 from intaglio.server.exchange import Observed
-from intaglio.server.guard import Guard, failed, sentence
+from intaglio.server.guard import Guard, failed, open_to, sentence
 from intaglio.server.json_answer import JsonAnswer
 from intaglio.server.logs import AccessLog
 from intaglio.server.metrics import Metrics
@@ -64,11 +63,7 @@ def create_app(
     guarded = Guard(Turnstile(app, drain, WORK), settings)
     traced = (tracing,) if tracing else ()
     observed = Observed(guarded, (*traced, metrics.traffic, AccessLog()))  # the log tells the trace's id
-    if not settings.origins:
-        return observed
-    return CORSMiddleware(
-        observed, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
-    )
+    return open_to(observed, settings.origins)
 
 
 async def _refused(request: Request, refusal: Any) -> Response:

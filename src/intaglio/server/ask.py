@@ -18,6 +18,7 @@ BOUNDS = Bounds()
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=LIMITS.stop_characters)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Ids = Annotated[list[TokenId], Field(min_length=1)]
 
 
 class StreamOptions(BaseModel):

@@ -9,18 +9,18 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from intaglio.engine.prompt import listed
 from intaglio.engine.sampling import Logprobs
 from intaglio.server.answering import Answering, budget, note
-from intaglio.server.ask import LIMITS, Ask, TokenId
+from intaglio.server.ask import LIMITS, Ask, Ids
 from intaglio.server.generation import Piece
 from intaglio.server.json_answer import JsonAnswer
-from intaglio.server.prompts import Namer, encode, finite
+from intaglio.server.prompts import Namer, encode_all, finite
 from intaglio.server.refusal import Refusal
 from intaglio.server.served import Served
 from intaglio.server.sse import EventStream, event, until_gone
 
 routes = APIRouter()
-Ids = Annotated[list[TokenId], Field(min_length=1)]
 UNASKED = 16  # tokens, where a request does not say: as OpenAI's
 
 
@@ -46,16 +46,10 @@ class CompletionAsk(Ask):
             raise Refusal(
                 400, "max_tokens is 0 and there is no echo: nothing is asked for", param="max_tokens"
             )
-        if (count := self.n * len(self.prompts())) > LIMITS.choices * 4:
+        if (count := self.n * len(listed(self.prompt))) > LIMITS.choices * 4:
             raise Refusal(
                 400, f"{count} answers in one request, at most {LIMITS.choices * 4} may be", param="n"
             )
-
-    def prompts(self) -> list[str] | list[list[int]]:
-        given = self.prompt
-        if isinstance(given, str):
-            return [given]
-        return [given] if isinstance(given[0], int) else given
 
 
 @routes.post("/v1/completions")
@@ -63,7 +57,7 @@ async def complete(ask: CompletionAsk, request: Request) -> Response:
     """Continue texts, whole or as server-sent events."""
     ask.check()
     served = request.app.state.models.find(ask.model)
-    prompts = [p if isinstance(p, list) else await encode(served, p) for p in ask.prompts()]
+    prompts = await encode_all(served, ask.prompt)
     answering = Answering(served, "cmpl", request.app.state.settings.limits)
     completion = _Completion(answering, ask, prompts)
     if ask.max_tokens != 0:

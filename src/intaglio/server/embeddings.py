@@ -11,16 +11,15 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from intaglio.server.ask import LIMITS, TokenId
+from intaglio.server.ask import LIMITS, Ids
 from intaglio.server.json_answer import JsonAnswer
-from intaglio.server.prompts import encode
+from intaglio.server.prompts import encode_all
 from intaglio.server.refusal import Refusal
 from intaglio.server.served import Served
 from intaglio.server.sse import until_gone
 from intaglio.types import Array
 
 routes = APIRouter()
-Ids = Annotated[list[TokenId], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -33,12 +32,6 @@ class EmbeddingAsk(BaseModel):
     dimensions: int | None = Field(default=None, ge=1)
     user: str | None = Field(default=None, max_length=512)
 
-    def inputs(self) -> list[str] | list[list[int]]:
-        given = self.input
-        if isinstance(given, str):
-            return [given]
-        return [given] if isinstance(given[0], int) else given
-
 
 @routes.post("/v1/embeddings")
 async def embed(ask: EmbeddingAsk, request: Request) -> Response:
@@ -46,7 +39,7 @@ async def embed(ask: EmbeddingAsk, request: Request) -> Response:
     served = request.app.state.models.find(ask.model)
     if ask.dimensions not in (None, size := served.llm.checkpoint.spec.hidden_size):
         raise Refusal(400, f"dimensions is {ask.dimensions}, {served.name} gives {size}", param="dimensions")
-    prompts = [p if isinstance(p, list) else await encode(served, p) for p in ask.inputs()]
+    prompts = await encode_all(served, ask.input)
     served.engine.admit()
     found = await until_gone(
         request.receive, _all(served, prompts, request.app.state.settings.limits.seconds)

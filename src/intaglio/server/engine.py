@@ -60,7 +60,6 @@ class Engine:
         self.max_waiting = max_waiting
         self.created = int(time.time())
         self.failures = 0  # steps in a row
-        self.last_failure: str | None = None
         self._watch = watch
         self._live: set[Generation] = set()  # of the event loop
         self._running: dict[Request, Generation] = {}  # of the thread, as all below
@@ -76,11 +75,6 @@ class Engine:
     @property
     def healthy(self) -> bool:
         return self._thread.is_alive() and self.failures < SICK
-
-    @property
-    def live(self) -> int:
-        """Requests that were taken and are not done."""
-        return len(self._live)
 
     def start(self) -> None:
         """Begin to step; called on the event loop that will ask."""
@@ -216,15 +210,13 @@ class Engine:
         if not fresh and not request.finished:
             return None
         self._count(generation, len(fresh), now)
-        logprobs = request.logprobs[generation.shown - len(fresh) :]
-        piece = Piece(request.fresh(), tuple(fresh), logprobs, request.finish_reason, request.stop_reason)
-        if request.finished:
-            self._running.pop(request, None)
-            failed = request.error is not None
-            self._finished(generation, "error" if failed else request.finish_reason or "stop")
-            if request.error is not None:
-                return Refusal(500, request.error, code="generation_failed")
-        return piece
+        if request.finish_reason is not None:
+            del self._running[request]
+            self._finished(generation, request.finish_reason)
+        if request.error is not None:
+            return Refusal(500, request.error, code="generation_failed")
+        logprobs = tuple(request.logprobs[generation.shown - len(fresh) :])
+        return Piece(request.fresh(), tuple(fresh), logprobs, request.finish_reason, request.stop_reason)
 
     def _count(self, generation: Generation, count: int, now: float) -> None:
         before, generation.shown, generation.last = generation.last, generation.shown + count, now
@@ -238,7 +230,6 @@ class Engine:
     def _stumble(self, error: Exception) -> None:
         """A step failed as a whole: its requests end with a sentence, others that come may go on."""
         self.failures += 1
-        self.last_failure = f"{type(error).__name__}: {error}"
         log.error("a step failed", exc_info=error)
         sentence = str(error) if isinstance(error, IntaglioError) else "the engine failed at this request"
         self._fail(list(self._running), Refusal(500, sentence, code="engine_failed"))

@@ -11,10 +11,11 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from intaglio.server.json_answer import JsonAnswer
@@ -82,6 +83,13 @@ class Guard:
             raise Refusal(
                 401, "the API key is missing or wrong: Authorization: Bearer KEY", code="invalid_api_key"
             )
+
+
+def open_to(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """The same for pages of these origins too (CORS)."""
+    if not origins:
+        return app
+    return CORSMiddleware(app, origins, allow_methods=["GET", "POST"], allow_headers=["*"])
 
 
 class _Body:

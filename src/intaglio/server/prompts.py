@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from intaglio.engine.prompt import Prompt, listed
 from intaglio.engine.sampling import Logprobs
 from intaglio.server.served import Served
 
@@ -17,6 +18,14 @@ async def encode(served: Served, text: str, *, special: bool = True) -> list[int
     if len(text) < LONG:
         return served.llm.encode(text, special=special)
     return await asyncio.to_thread(served.llm.encode, text, special=special)
+
+
+async def encode_all(served: Served, prompts: Prompt | Sequence[Prompt]) -> list[list[int]]:
+    """Tokens of each prompt, which may have come as tokens."""
+    return [
+        await encode(served, prompt) if isinstance(prompt, str) else list(prompt)
+        for prompt in listed(prompts)
+    ]
 
 
 async def conversation(
