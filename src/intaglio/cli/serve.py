@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import Annotated
 
 import typer
 
 from intaglio.cli import options
 from intaglio.errors import UsageError
-
-KV_BITS = {"4": "int4", "8": "int8", "16": "fp16"}
 
 
 def command(
@@ -81,16 +78,15 @@ def command(
     ] = None,
 ) -> None:
     from intaglio.cli import console
-    from intaglio.engine.executor import pages_within
-    from intaglio.engine.llm import LLM
-    from intaglio.models import open_checkpoint
     from intaglio.server import logs, traces
+    from intaglio.server.opening import KV, open_models
     from intaglio.server.settings import Limits, Settings
     from intaglio.server.start import listen, run, serve, url_of
 
-    if kv_bits is not None and kv_bits not in KV_BITS:
-        raise UsageError(f"--kv-bits is {kv_bits!r}, expected {', '.join(KV_BITS)}")
-    kv = None if kv_bits is None else KV_BITS[kv_bits]
+    codecs = {str(bits): codec for bits, codec in KV.items()}
+    if kv_bits is not None and kv_bits not in codecs:
+        raise UsageError(f"--kv-bits is {kv_bits!r}, expected {', '.join(codecs)}")
+    kv = None if kv_bits is None else codecs[kv_bits]
     memory = None if kv_cache_memory is None else options.size("--kv-cache-memory", kv_cache_memory)
     settings = Settings(
         host=host,
@@ -106,31 +102,30 @@ def command(
     logs.configure(log_format, log_level)
     tracer = traces.tracing(otlp_traces_endpoint)
     names = _names(models, served_model_name)
-    llms: dict[str, LLM] = {}
-    for name, model in zip(names, models, strict=True):
-        checkpoint = open_checkpoint(model)
-        llms[name] = LLM(
-            checkpoint,
-            threads=threads,
-            kv=kv,
-            max_context=max_model_len,
-            max_sequences=max_num_seqs,
-            max_tokens=max(max_num_batched_tokens, max_num_seqs),
-            pages=None if memory is None else pages_within(checkpoint, kv, memory // len(models)),
-            seed=secrets.randbelow(2**31) if seed is None else seed,
-            draft=draft,
-            max_draft=max_draft,
-            prefix_cache=prefix_caching,
-        )
+    llms = open_models(
+        dict(zip(names, models, strict=True)),
+        kv=kv,
+        kv_memory=memory,
+        max_sequences=max_num_seqs,
+        max_tokens=max_num_batched_tokens,
+        seed=seed,
+        threads=threads,
+        max_context=max_model_len,
+        draft=draft,
+        max_draft=max_draft,
+        prefix_cache=prefix_caching,
+    )
     console.note(f"serving {', '.join(names)} at {url_of(socket)}")
     run(serve(llms, settings, tracer), socket)
 
 
 def _names(models: list[str], given: list[str] | None) -> list[str]:
     """What clients call the models: as given, or the last part of a path."""
+    from intaglio.server.opening import name_of
+
     if given and len(given) != len(models):
         raise UsageError(f"{len(models)} models and {len(given)} --served-model-name: give one for each")
-    names = given or [model.rstrip("/").rsplit("/", 1)[-1] for model in models]
+    names = given or [name_of(model) for model in models]
     if len(set(names)) != len(names):
         raise UsageError(f"two models would be called {names[0]!r}: tell them apart by --served-model-name")
     return names

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-KV = {4: "int4", 8: "int8", 16: "fp16"}
+from intaglio.server.opening import KV, name_of
+
 Texts = Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
 
 
@@ -52,7 +53,7 @@ class Arguments(BaseModel):
     @property
     def names(self) -> list[str]:
         """What clients call the models: as given, or the last part of a path."""
-        return self.served_model_name or [model.rstrip("/").rsplit("/", 1)[-1] for model in self.model]
+        return self.served_model_name or [name_of(model) for model in self.model]
 
     @property
     def kv(self) -> str | None:
