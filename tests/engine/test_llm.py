@@ -18,16 +18,6 @@ from tests import tiny_llm
 PROMPTS = ["a", "The quick brown fox", "héllo 🎉", "x" * 100, "漢字", "zebra"]
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llm.write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def llm(directory: Path) -> LLM:
-    return LLM(directory, threads=2)
-
-
 def ids(outputs: list[intaglio.engine.output.RequestOutput]) -> list[tuple[int, ...]]:
     return [output.outputs[0].token_ids for output in outputs]
 

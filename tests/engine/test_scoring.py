@@ -17,19 +17,8 @@ from intaglio.engine.scoring import PromptScore, logprobs_of
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.models import open_checkpoint
 from intaglio.types import Array
-from tests import tiny_llm
 
 TEXT = "".join(chr(97 + n * n % 23) for n in range(200))
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llm.write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def llm(directory: Path) -> LLM:
-    return LLM(directory, threads=2)
 
 
 def finished(score: PromptScore) -> list[Logprobs]:
