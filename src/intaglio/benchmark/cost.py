@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from intaglio.benchmark.workloads import ANSWER, PROMPT, STEPS, Workload
-from intaglio.models import roles
-from intaglio.models.architectures import linear_shape
+from intaglio.engine.effort import key_macs, matrix_macs
 from intaglio.models.spec import ModelSpec
 
 LARGEST = 512  # tokens that read the weights once, of a prompt
@@ -37,10 +36,8 @@ class Steps(NamedTuple):
 def cost(spec: ModelSpec, workload: Workload, weight_bytes: int, kv_bits: float) -> Cost:
     """`weight_bytes` of all matrices, the head among them; `kv_bits` of one number of a key or value."""
     steps = _steps(workload)
-    inside = sum(rows * cols for rows, cols in (linear_shape(spec, role) for role in roles.LINEARS))
-    head = spec.vocab_size * spec.hidden_size
-    attention = 2 * spec.num_heads * spec.head_dim  # a key's and a value's, of each token seen
-    macs = spec.num_layers * (steps.tokens * inside + steps.seen * attention) + steps.drawn * head
+    inside = steps.tokens * matrix_macs(spec) + steps.seen * key_macs(spec)
+    macs = spec.num_layers * inside + steps.drawn * spec.vocab_size * spec.hidden_size
     remembered = spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim * kv_bits / 8
     return Cost(macs, steps.passes * weight_bytes + steps.read * remembered)
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from intaglio.engine.chunk import Chunk as NativeChunk
 from intaglio.engine.draft_length import DraftLengths
+from intaglio.engine.effort import effort
 from intaglio.engine.executor import NOT_FINITE, Executor, NotFinite, not_finite
 from intaglio.engine.request import Request
 from intaglio.engine.scheduler import Chunk, Scheduler
@@ -39,6 +40,7 @@ class Loop:
             executor.pool,
             max_tokens=executor.max_tokens,
             max_sequences=executor.max_sequences,
+            effort=effort(executor.spec),
             lengths=self.lengths if drafter else None,
             prefix_cache=prefix_cache,
         )

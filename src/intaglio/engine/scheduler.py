@@ -1,10 +1,11 @@
 """The scheduler: who computes what in the next step. It knows tokens by their number only.
 
 The most important first, among equals first come, first served. Every running sequence decodes in every step;
-what is left of the step's tokens prefills prompts, in chunks. A sequence enters when there is a place and the
-pages for all its tokens are free, and nobody passes one that waits for pages. When one that runs finds no
-page, the last in rank gives its pages back and is computed again later: its tokens stay the same, because a
-draw depends on seed and position alone.
+what is left of the step prefills prompts, in chunks: of fewer tokens where each takes longer because it
+attends to many, so that no step takes much longer than `max_tokens` of a fresh prompt. A sequence enters when
+there is a place and the pages for all its tokens are free, and nobody passes one that waits for pages. When
+one that runs finds no page, the last in rank gives its pages back and is computed again later: its tokens stay
+the same, because a draw depends on seed and position alone.
 
 Drafts take what everybody leaves: tokens of the step after the prompts, pages after those that wait. The
 pages of drafts that were wrong are given back after the step, so they never cost anyone his own.
@@ -19,13 +20,15 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from intaglio.engine.draft_length import DraftRecord
+from intaglio.engine.effort import Effort
 from intaglio.engine.pages import PAGE, PagePool, pages_for
 from intaglio.engine.prefix import PrefixCache
 from intaglio.engine.sequence import Sequence
-from intaglio.engine.shares import divide
+from intaglio.engine.shares import Room, divide
 from intaglio.errors import IntaglioError
 
 RANK = attrgetter("rank")
+FLAT = Effort()  # every token costs the same
 
 
 class Chunk(NamedTuple):
@@ -51,7 +54,8 @@ class Lengths(Protocol):
 class Scheduler:
     """Waiting and running sequences over one pool of pages, each list in the order of rank.
 
-    Without `lengths` nothing is drafted. `prefix_cache`: sequences share the pages of what they begin with.
+    `effort`: of a token by its position. Without `lengths` nothing is drafted. `prefix_cache`: sequences share
+    the pages of what they begin with.
     """
 
     def __init__(
@@ -60,10 +64,12 @@ class Scheduler:
         *,
         max_tokens: int,
         max_sequences: int,
+        effort: Effort = FLAT,
         lengths: Lengths | None = None,
         prefix_cache: bool = False,
     ) -> None:
         self.pool = pool
+        self.effort = effort
         self.lengths = lengths
         self.max_tokens = max_tokens
         self.max_sequences = min(max_sequences, max_tokens)
@@ -108,10 +114,9 @@ class Scheduler:
         prompts = [sequence for sequence in self.running if sequence not in decoding]
         for sequence in prompts:
             self._adopt(sequence)
-        budget = self.max_tokens - len(chunks)
-        sizes = divide(prompts, budget, waits=self.prefixes is not None)
+        sizes = divide(prompts, self._room(chunks), self.effort, waits=self.prefixes is not None)
         chunks += [Chunk(sequence, size) for sequence, size in sizes.items()]
-        budget -= sum(sizes.values())
+        budget = self.max_tokens - sum(chunk.size for chunk in chunks)
         return chunks if self.lengths is None else self._draft(chunks, budget, self.lengths)
 
     def advance(self, chunks: Many[Chunk], accepted: Many[int]) -> None:
@@ -162,20 +167,25 @@ class Scheduler:
         if self.prefixes and (found := self.prefixes.adopt(sequence)):
             self.prefixes.count(sequence, 0, found)
 
+    def _room(self, chunks: Many[Chunk]) -> Room:
+        """What these leave of the step."""
+        spent = sum(self.effort.of(chunk.sequence.computed, chunk.size) for chunk in chunks)
+        return Room(self.max_tokens - len(chunks), self.effort.of(0, self.max_tokens) - spent)
+
     def _draft(self, chunks: list[Chunk], budget: int, lengths: Lengths) -> list[Chunk]:
         """The same chunks, those that draw with room for drafts."""
         drawing = [i for i, chunk in enumerate(chunks) if chunk.draws]
         sequences = [chunks[i].sequence for i in drawing]
-        rooms = [min(budget, self._room(sequence)) for sequence in sequences]
+        rooms = [min(budget, self._draftable(sequence)) for sequence in sequences]
         records = [sequence.drafts for sequence in sequences]
         wanted = lengths.choose(records, rooms, self.max_tokens - budget, budget)
         for i, sequence, count in zip(drawing, sequences, wanted, strict=True):
-            count = min(count, self._room(sequence))  # those before it took pages
+            count = min(count, self._draftable(sequence))  # those before it took pages
             sequence.pages += self.pool.allocate(self._missing_pages(sequence, count))
             chunks[i] = chunks[i]._replace(drafts=count)
         return chunks
 
-    def _room(self, sequence: Sequence) -> int:
+    def _draftable(self, sequence: Sequence) -> int:
         """Tokens that may be drafted, with one more drawn after them, before its limit and in free pages."""
         length = len(sequence.tokens)
         pages = PAGE * (len(sequence.pages) + self.pool.available) - length
