@@ -60,10 +60,9 @@ def test_a_models_windows_are_kept_where_they_differ(layers: tuple[Layer, ...]) 
 
 
 def test_no_step_of_a_long_prompt_takes_longer_than_a_full_step_of_a_fresh_one() -> None:
-    """And a chat that comes meanwhile has its first token after two such steps."""
     price = Effort(300.0)
     scheduler = Scheduler(PagePool(200), max_tokens=100, max_sequences=8, effort=price)
-    long, chat = made([(4000, 2), (60, 9)])
+    (long,) = made([(4000, 2)])
     scheduler.add(long)
     most, sizes = price.of(0, 100) + price.of(4000, 1), []
     while long.missing > 1:

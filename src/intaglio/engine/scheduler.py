@@ -4,8 +4,8 @@ The most important first, among equals first come, first served. Every running s
 what is left of the step prefills prompts, in chunks: of fewer tokens where each takes longer because it
 attends to many, so that no step takes much longer than `max_tokens` of a fresh prompt. A sequence enters when
 there is a place and the pages for all its tokens are free, and nobody passes one that waits for pages. When
-one that runs finds no page, the last in rank gives its pages back and is computed again later: its tokens stay
-the same, because a draw depends on seed and position alone.
+one that runs finds no page, the last in rank gives its pages back and is computed again later: its tokens
+stay the same, because a draw depends on seed and position alone.
 
 Drafts take what everybody leaves: tokens of the step after the prompts, pages after those that wait. The
 pages of drafts that were wrong are given back after the step, so they never cost anyone his own.
@@ -54,8 +54,8 @@ class Lengths(Protocol):
 class Scheduler:
     """Waiting and running sequences over one pool of pages, each list in the order of rank.
 
-    `effort`: of a token by its position. Without `lengths` nothing is drafted. `prefix_cache`: sequences share
-    the pages of what they begin with.
+    `effort`: of a token by its position. Without `lengths` nothing is drafted. `prefix_cache`: sequences
+    share the pages of what they begin with.
     """
 
     def __init__(
