@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from intaglio import _native
 from intaglio.errors import IntaglioError
+from intaglio.processor import processor_name
 
 SECONDS = 0.25  # of one measurement
 LARGE = 1 << 30  # bytes that no cache holds
@@ -53,14 +52,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 def machine(isa: str) -> Machine:
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return Machine(_cpu(), len(os.sched_getaffinity(0)), isa, pages * size)
-
-
-def _cpu() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return Machine(processor_name(), len(os.sched_getaffinity(0)), isa, pages * size)
 
 
 def measured(isa: str, threads: int, nbytes: int) -> Sample:

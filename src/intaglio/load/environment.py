@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
 import intaglio
 from intaglio.load.failure import Failure
 from intaglio.load.server import Server
+from intaglio.processor import processor_name
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ async def environment(server: Server) -> Environment:
         intaglio=intaglio.__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        cpu=_cpu(),
+        cpu=processor_name(),
         cores=len(os.sched_getaffinity(0)),
         server=server.software,
         server_version=version,
@@ -48,10 +48,3 @@ async def _version(server: Server) -> str | None:
         return None
     version = found.get("version") if isinstance(found, dict) else None
     return version if isinstance(version, str) else None
-
-
-def _cpu() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
