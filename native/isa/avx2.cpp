@@ -28,7 +28,9 @@ inline VI dot8(VI acc, Codes8 c, VI a) {
   return addi(acc, madd16(_mm256_maddubs_epi16(c.magnitude, _mm256_sign_epi8(a, c.w)), set16(1)));
 }
 
-constexpr int kTokens = 4, kTiles = 1, kFloatTokens = 6;  // 16 registers
+constexpr int kChains = 2;  // sums that keep the 8-bit dot busy: it ends in an addition of one cycle
+constexpr int kAhead = 4096;  // bytes read ahead of a single token's stream
+constexpr int kTokens = 6, kTiles = 1, kFloatTokens = 6;  // 16 registers
 
 }  // namespace
 }  // namespace intaglio

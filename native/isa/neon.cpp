@@ -159,6 +159,9 @@ inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a b
 }
 inline VI load_i8(const int8_t* p) { return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))))); }
 inline VI load_u8_pairs(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
+inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
+  return vdupq_n_s32(int32_t(uint32_t(p[1]) << 16 | uint32_t(uint16_t(p[0]))));
+}
 inline void store_i8(int8_t* p, VI v) {
   const int16x4_t a = vmovn_s32(v);
   const uint32_t x = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(a, a))), 0);
@@ -189,6 +192,8 @@ using Codes8 = VI;
 inline Codes8 load_codes8(const uint8_t* p) { return loadi(p); }
 inline VI dot8(VI acc, Codes8 c, VI a) { return dot(acc, c, a); }
 
+constexpr int kChains = 10;  // sums that keep the 8-bit dot busy: it takes five cycles and two begin in each
+constexpr int kAhead = 1024;  // bytes read ahead of a single token's stream
 constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8;
 
 }  // namespace

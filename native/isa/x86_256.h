@@ -87,6 +87,12 @@ inline VF as_float(VI v) { return _mm256_castsi256_ps(v); }
 inline VI as_int(VF v) { return _mm256_castps_si256(v); }
 inline VI load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 inline VI load_u8_pairs(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p)); }
+inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
+  int64_t x;
+  memcpy(&x, p, 8);
+  const VI both = _mm256_set1_epi64x(x);
+  return _mm256_packs_epi32(both, both);
+}
 inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold small numbers
   const __m128i a = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(a, a));

@@ -145,8 +145,15 @@ inline void store_i8(int8_t* p, VI v) {
   storei(x, v);
   for (int i = 0; i < L; ++i) p[i] = int8_t(x[i]);
 }
+inline VI spread_pair(const int32_t* p) { return seti(int32_t(uint32_t(p[1]) << 16 | uint32_t(uint16_t(p[0])))); }
 #else
 inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
+inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
+  int64_t x;
+  memcpy(&x, p, 8);
+  const VI both = _mm512_set1_epi64(x);
+  return _mm512_packs_epi32(both, both);
+}
 inline float sum(VF v) { return _mm512_reduce_add_ps(v); }
 inline float most(VF v) { return _mm512_reduce_max_ps(v); }
 inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }

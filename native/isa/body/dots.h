@@ -10,8 +10,6 @@ namespace {
 #define INTAGLIO_INLINE inline __attribute__((always_inline))
 
 constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
-constexpr int kChains = 10;       // sums that keep the 8-bit dot busy: it takes five cycles and two begin in each
-constexpr int kAhead = 1024;    // bytes read ahead of a single token's stream
 
 // Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
 struct Streams {

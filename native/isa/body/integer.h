@@ -34,25 +34,40 @@ struct Sums {
 // Two groups' sums as the two 16-bit halves of a lane; groups of at most 256 columns fit (256 * 127 < 2^15).
 constexpr int32_t kMostPaired = 256;
 
+// Takes away from R tiles the zeros of groups g and g + 1 times the sums of one token, `pair` of both.
+template <int T, int R>
+INTAGLIO_INLINE void subtract_pair(const uint8_t* zeros, int64_t stride, VI pair, int t, VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) acc[r][t] = subi(acc[r][t], madd16(load_u8_pairs(zeros + r * stride), pair));
+}
+
+template <int T, int R>
+INTAGLIO_INLINE void subtract_wide_pair(const uint8_t* zeros, int64_t stride, VI a, VI b, int t, VI (&acc)[R][T]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const VI both = load_u8_pairs(zeros + r * stride);
+    acc[r][t] = subi(acc[r][t], addi(muli(andi(both, seti(0xffff)), a), muli(shr<16>(both), b)));
+  }
+}
+
 template <int T, int R>
 INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Sums& sums, const Tile& tile, int64_t stride, int64_t token,
                                VI (&acc)[R][T]) {
   const int64_t groups = group_count(w->cols, w->group);
-  for (int64_t g = 0; g < groups; g += 2) {
+  const bool narrow = w->group <= kMostPaired;
+  int64_t g = 0;
+  for (; narrow && sums.each == 1 && g + 2 <= groups; g += 2) {
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t)
+      subtract_pair(tile.zeros + g * L, stride, spread_pair(sums.at + (token + t) * sums.ld + g), t, acc);
+  }
+  for (; g < groups; g += 2) {
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
-      const int32_t a = sums.group(token + t, g);
-      const int32_t b = g + 1 < groups ? sums.group(token + t, g + 1) : 0;
-      INTAGLIO_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const VI zeros = load_u8_pairs(tile.zeros + r * stride + g * L);
-        if (w->group <= kMostPaired) {
-          acc[r][t] = subi(acc[r][t], madd16(zeros, seti(int32_t(uint32_t(b) << 16 | uint32_t(uint16_t(a))))));
-        } else {
-          const VI even = muli(andi(zeros, seti(0xffff)), seti(a)), odd = muli(shr<16>(zeros), seti(b));
-          acc[r][t] = subi(acc[r][t], addi(even, odd));
-        }
-      }
+      const int32_t a = sums.group(token + t, g), b = g + 1 < groups ? sums.group(token + t, g + 1) : 0;
+      const uint8_t* zeros = tile.zeros + g * L;
+      if (narrow) subtract_pair(zeros, stride, seti(int32_t(uint32_t(b) << 16 | uint32_t(uint16_t(a)))), t, acc);
+      else subtract_wide_pair(zeros, stride, seti(a), seti(b), t, acc);
     }
   }
 }
