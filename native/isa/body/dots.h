@@ -22,16 +22,22 @@ struct Streams {
 // Adds vector v into `low` and `high`, which may be one and the same when additions are quick.
 template <int T, int R>
 INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&low)[R][T], Dots (&high)[R][T]) {
+  VI a[R], b[R];
   INTAGLIO_UNROLL
   for (int r = 0; r < R; ++r) {
     const uint8_t* at = s.w + r * s.stride + v * kVector;
     if (T == 1) prefetch(at + kAhead);
-    const VI codes = loadi(at), a = low_nibbles(codes), b = high_nibbles(codes);
+    const VI codes = loadi(at);
+    a[r] = low_nibbles(codes), b[r] = high_nibbles(codes);
+  }
+  INTAGLIO_UNROLL
+  for (int t = 0; t < T; ++t) {
+    const VI first = spread4(s.q + t * s.ldq + 8 * v);
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) {
-      low[r][t] = dot(low[r][t], a, spread4(s.q + t * s.ldq + 8 * v));
-      high[r][t] = dot(high[r][t], b, spread4(s.q + t * s.ldq + 8 * v + 4));
-    }
+    for (int r = 0; r < R; ++r) low[r][t] = dot(low[r][t], a[r], first);
+    const VI second = spread4(s.q + t * s.ldq + 8 * v + 4);
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) high[r][t] = dot(high[r][t], b[r], second);
   }
 }
 

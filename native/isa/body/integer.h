@@ -56,10 +56,16 @@ INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Sums& sums, const Til
   const int64_t groups = group_count(w->cols, w->group);
   const bool narrow = w->group <= kMostPaired;
   int64_t g = 0;
-  for (; narrow && sums.each == 1 && g + 2 <= groups; g += 2) {
+  if (narrow && sums.each == 1) {
+    for (; g + 2 <= groups; g += 2) {
+      INTAGLIO_UNROLL
+      for (int t = 0; t < T; ++t)
+        subtract_pair(tile.zeros + g * L, stride, spread_pair(sums.at + (token + t) * sums.ld + g), t, acc);
+    }
+    if (g == groups) return;
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t)
-      subtract_pair(tile.zeros + g * L, stride, spread_pair(sums.at + (token + t) * sums.ld + g), t, acc);
+    for (int t = 0; t < T; ++t) subtract_pair(tile.zeros + g * L, stride, seti(uint16_t(sums.at[(token + t) * sums.ld + g])), t, acc);
+    return;
   }
   for (; g < groups; g += 2) {
     INTAGLIO_UNROLL
