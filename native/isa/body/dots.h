@@ -11,6 +11,11 @@ namespace {
 
 constexpr int kVector = 4 * L;  // bytes of codes in a vector: 8 columns of 4 bits or 4 of 8
 
+// Asks for a part of what is read next, if anything is: a few lines at a time, between products.
+inline void ask_for(const uint8_t* next, int64_t from, int64_t bytes) {
+  for (int64_t i = 0; next && i < bytes; i += 64) prefetch_far(next + from + i);
+}
+
 // Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
 struct Streams {
   const uint8_t* w;

@@ -226,9 +226,16 @@ void integer_tokens(const Job& job, const Layout& l, int32_t row, int64_t token)
   }
 }
 
+// With many tokens the next pair is asked for meanwhile, a part at each block of them; with few, their loops read ahead.
 inline void pair_of_tiles(const Job& job, const Layout& l, int32_t token0, int32_t token1, int32_t row) {
   int32_t t = token0;
-  for (; t + kTokens <= token1; t += kTokens) integer_tokens<kTokens>(job, l, row, t);
+  const int32_t blocks = (token1 - token0) / kTokens;
+  const uint8_t* next = blocks > 0 && row + 2 * L < job.row1 ? tile_at(job.w, l, row + 2 * L).codes : nullptr;
+  const int64_t part = next ? round_up(div_up(2 * l.bytes, blocks), 64) : 0;
+  for (; t + kTokens <= token1; t += kTokens, next += part) {
+    ask_for(next, 0, part);
+    integer_tokens<kTokens>(job, l, row, t);
+  }
   if constexpr (kTokens > 4)
     for (; t + 4 <= token1; t += 4) integer_tokens<4>(job, l, row, t);
   if (token1 - t == 3) integer_tokens<3>(job, l, row, t);

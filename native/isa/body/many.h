@@ -31,13 +31,6 @@ inline void expanded_rows(Job job, int32_t token0, int32_t token1, int32_t row0)
 
 #endif
 
-constexpr int32_t kFew = 2;  // tokens whose loops ask for what they will read
-
-// The codes of the next tiles, while several tokens are multiplied with these.
-inline void ask_for_pair(const uint8_t* codes, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) prefetch_far(codes + i);
-}
-
 inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
 #ifdef INTAGLIO_SQUARES
   token0 += multiply_by_squares(job, token0, token1, row0);
@@ -48,10 +41,7 @@ inline void integer_rows(const Job& job, int32_t token0, int32_t token1, int32_t
   }
 #endif
   const Layout l = layout_of(job.w);
-  for (int32_t row = row0; row < job.row1 && token0 < token1; row += 2 * L) {
-    if (token1 - token0 > kFew && row + 2 * L < job.row1) ask_for_pair(tile_at(job.w, l, row + 2 * L).codes, 2 * l.bytes);
-    pair_of_tiles(job, l, token0, token1, row);
-  }
+  for (int32_t row = row0; row < job.row1 && token0 < token1; row += 2 * L) pair_of_tiles(job, l, token0, token1, row);
 }
 
 inline void accumulate(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,

@@ -32,14 +32,10 @@ struct Block {
   int8_t* q8;
   float* out;
   int32_t rows;
-  const uint8_t *next_k = nullptr, *next_v = nullptr;  // the head's part of the next page, if there is one
+  // The head's part of the next page, if there is one. It is short and far from this one's, so no processor sees a stream
+  // there: it is asked for while this page is worked on.
+  const uint8_t *next_k = nullptr, *next_v = nullptr;
 };
-
-// A head's part of a page is short and far from the next one's, so no processor sees a stream there: while a page is
-// worked on, the same part of the next one is asked for, a few lines at a time.
-inline void ask_for(const uint8_t* next, int64_t from, int64_t bytes) {
-  for (int64_t i = 0; next && i < bytes; i += 64) prefetch_far(next + from + i);
-}
 
 // Keys that row r may see, as absolute positions.
 inline void set_range(const Attend* a, AttendState* s, int32_t r, int32_t query) {
