@@ -42,8 +42,14 @@ def command(
     ] = None,
     max_num_seqs: Annotated[int, typer.Option(min=1, max=1024, help="Requests in one batch.")] = 32,
     max_num_batched_tokens: Annotated[
-        int, typer.Option(min=16, max=8192, help="Tokens in one step: long prompts come in such pieces.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            min=16,
+            max=8192,
+            help="Tokens in one step: long prompts come in such pieces.",
+            show_default="128 a thread",
+        ),
+    ] = None,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; others get 429.")] = 256,
     kv_bits: Annotated[
         str | None, typer.Option(metavar="4|8|16", help="Of keys and values.", show_default="the model's own")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from intaglio.engine.draft_model import DraftModel
-from intaglio.engine.executor import Executor
+from intaglio.engine.executor import Executor, count_threads
 from intaglio.engine.loop import Loop
 from intaglio.engine.output import RequestOutput, SamplingParams
 from intaglio.engine.prompt import Prompt, check_prompt, listed
@@ -30,17 +30,18 @@ Work = TypeVar("Work", PromptScore, PromptEmbedding)
 Message = Mapping[str, Any]
 DEFAULTS = SamplingParams()
 MOST_DRAFTED = 64
+STEP = 128  # tokens that keep a thread busy; more make a step longer for all, and prompts no faster
 
 
 class LLM:
     """An opened model.
 
     `max_context` bounds prompt and answer of one request, `max_sequences` the requests that run at once,
-    `max_tokens` one step, `pages` (of 64 tokens; None: enough for all) their memory. `seed`: for requests
-    without one. `draft`: "prompt-lookup", or a smaller model of the same vocabulary, guesses up to
-    `max_draft` tokens that one step then checks: faster where guesses are right, and token for token the same
-    answers. `prefix_cache`: what prompts begin with in common is computed once, and remembered while there is
-    memory. `pin_threads`: see `Executor`.
+    `max_tokens` one step (None: 128 for each thread, and one for each request), `pages` (of 64 tokens; None:
+    enough for all) their memory. `seed`: for requests without one. `draft`: "prompt-lookup", or a smaller
+    model of the same vocabulary, guesses up to `max_draft` tokens that one step then checks: faster where
+    guesses are right, and token for token the same answers. `prefix_cache`: what prompts begin with in common
+    is computed once, and remembered while there is memory. `pin_threads`: see `Executor`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class LLM:
         kv: str | None = None,
         max_context: int | None = None,
         max_sequences: int = 16,
-        max_tokens: int = 512,
+        max_tokens: int | None = None,
         pages: int | None = None,
         seed: int = 0,
         isa: str | None = None,
@@ -68,7 +69,7 @@ class LLM:
             self.checkpoint,
             threads=threads,
             kv=kv,
-            max_tokens=max_tokens,
+            max_tokens=max_tokens or max(STEP * count_threads(threads), max_sequences),
             max_sequences=max_sequences,
             max_draft=0 if draft is None else max_draft,
             max_context=max_context,

@@ -11,8 +11,6 @@ from intaglio.server.settings import Settings
 from intaglio.server.start import serve
 from intaglio.server.traces import tracing
 
-TOKENS = 512  # in one step: long prompts come in such pieces
-
 
 def assemble(arguments: Arguments, threads: int) -> ASGIApp:
     """Opens the models; clients and their keys are the ingress's affair."""
@@ -22,7 +20,6 @@ def assemble(arguments: Arguments, threads: int) -> ASGIApp:
         kv=arguments.kv,
         kv_memory=arguments.kv_cache_memory,
         max_sequences=arguments.max_num_seqs,
-        max_tokens=TOKENS,
         threads=threads,
         max_context=arguments.max_model_len,
     )

@@ -24,7 +24,7 @@ def open_models(
     kv: str | None,
     kv_memory: int | None,
     max_sequences: int,
-    max_tokens: int,
+    max_tokens: int | None = None,
     seed: int | None = None,
     **settings: Any,
 ) -> dict[str, LLM]:
@@ -41,7 +41,7 @@ def open_models(
             kv=kv,
             pages=None if share is None else pages_within(checkpoint, kv, share),
             max_sequences=max_sequences,
-            max_tokens=max(max_tokens, max_sequences),
+            max_tokens=max_tokens and max(max_tokens, max_sequences),
             seed=secrets.randbelow(2**31) if seed is None else seed,
             **settings,
         )
