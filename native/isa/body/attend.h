@@ -7,11 +7,12 @@
 namespace intaglio {
 namespace {
 
-template <class F>
+// At most Most rows at a time.
+template <int Most, class F>
 INTAGLIO_INLINE void by_rows(int32_t rows, const F& f) {
   int32_t r = 0;
-  for (; r + kTogether <= rows; r += kTogether) f.template operator()<kTogether>(r);
-  for (; r + 4 <= rows; r += 4) f.template operator()<4>(r);
+  for (; r + Most <= rows; r += Most) f.template operator()<Most>(r);
+  for (; Most > 4 && r + 4 <= rows; r += 4) f.template operator()<4>(r);
   if (rows - r == 3) f.template operator()<3>(r);
   if (rows - r == 2) f.template operator()<2>(r);
   if (rows - r == 1) f.template operator()<1>(r);
@@ -20,8 +21,9 @@ INTAGLIO_INLINE void by_rows(int32_t rows, const F& f) {
 inline void attend_page(const Block& b, int32_t page) {
   const Attend* a = b.a;
   const auto *k = static_cast<const uint8_t*>(a->k_pages[page]), *v = static_cast<const uint8_t*>(a->v_pages[page]);
-  by_rows(b.rows, [&]<int T>(int32_t r) { score_rows<T>(b, k, r); });
   const bool coded = is_coded(a->layout);
+  const auto score = [&]<int T>(int32_t r) { score_rows<T>(b, k, r); };
+  coded ? by_rows<kTokens>(b.rows, score) : by_rows<kFloatTokens>(b.rows, score);
   if (coded) open_values(b, v, b.s->end[b.rows - 1] - page * kPage);
   Span all{kPage, 0};
   for (int32_t r = 0; r < b.rows; ++r) {
@@ -29,7 +31,7 @@ inline void attend_page(const Block& b, int32_t page) {
     coded ? soften<true>(b, r, s) : soften<false>(b, r, s);
     if (s.begin < s.end) all = {s.begin < all.begin ? s.begin : all.begin, s.end > all.end ? s.end : all.end};
   }
-  by_rows(b.rows, [&]<int T>(int32_t r) { weigh_rows<T>(b, v, r, all); });
+  by_rows<kFloatTokens>(b.rows, [&]<int T>(int32_t r) { weigh_rows<T>(b, v, r, all); });
 }
 
 inline void look_ahead(Block* b, int32_t page) {

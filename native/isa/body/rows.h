@@ -5,7 +5,7 @@
 namespace intaglio {
 namespace {
 
-constexpr int kRows = 48, kTogether = kFloatTokens;
+constexpr int kRows = 48;
 
 // Lies in the caller's scratch, followed by the rows of q codes and the unfinished outputs.
 struct AttendState {

@@ -155,7 +155,7 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
     const VI x = loadi(at), y = loadi(at + block);
     const auto pair = [&]<int K>() __attribute__((always_inline)) {
       const VI a = andi(shr<K * Bits>(x), mask), z = andi(shr<K * Bits>(y), mask);
-      all_low = dot16(all_low, a, seti(0x00010001)), all_high = dot16(all_high, z, seti(0x00010001));
+      all_low = addi(all_low, a), all_high = addi(all_high, z);  // 16 bits are enough for the sums of a page
       INTAGLIO_UNROLL
       for (int t = 0; t < T; ++t) {
         const VI p = seti(b.s->pairs[r + t][j + K]);
@@ -165,7 +165,8 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
     pair.template operator()<0>(), pair.template operator()<1>();
     if constexpr (kPairs == 4) pair.template operator()<2>(), pair.template operator()<3>();
   }
-  all_low = muli(all_low, seti(kMiddle)), all_high = muli(all_high, seti(kMiddle));
+  const VI both = seti(0x00010001);
+  all_low = muli(dot16(seti(0), all_low, both), seti(kMiddle)), all_high = muli(dot16(seti(0), all_high, both), seti(kMiddle));
   float* out = b.out + r * ld + c * 2 * L;
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t, out += ld) {
