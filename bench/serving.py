@@ -28,7 +28,7 @@ import numpy as np
 from intaglio import LLM, SamplingParams
 
 model, streams, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-llm = LLM(model, max_sequences=streams, max_tokens=512)
+llm = LLM(model, max_sequences=streams)
 rng = np.random.default_rng(0)
 vocab = llm.checkpoint.spec.vocab_size
 params = SamplingParams(max_tokens={TOKENS_OUT}, ignore_eos=True, temperature=1.0)
