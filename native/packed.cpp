@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -17,8 +18,11 @@ namespace intaglio {
 
 void AlignedDelete::operator()(void* p) const noexcept { std::free(p); }
 
-std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
-  constexpr std::size_t kHuge = std::size_t{1} << 21;
+namespace {
+
+constexpr std::size_t kHuge = std::size_t{1} << 21;  // a large page of memory
+
+std::unique_ptr<void, AlignedDelete> aligned(std::size_t bytes) {
   const std::size_t alignment = bytes >= kHuge ? kHuge : 64;
   const std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
   std::unique_ptr<void, AlignedDelete> p(std::aligned_alloc(alignment, size));
@@ -26,7 +30,35 @@ std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
   if (alignment == kHuge) madvise(p.get(), size, MADV_HUGEPAGE);
 #endif
-  std::memset(p.get(), 0, size);
+  return p;
+}
+
+// Zeroed bytes beside those of other matrices, for most of them are smaller than a large page. A shelf goes with the last
+// matrix that lies on it.
+std::shared_ptr<void> shelved(std::size_t bytes) {
+#ifndef __SANITIZE_ADDRESS__  // whom a neighbour would hide small overflows from
+  constexpr std::size_t kShelf = 8 * kHuge;
+  static std::mutex mutex;
+  static std::weak_ptr<void> last;
+  static std::size_t used = 0;
+  if (bytes < kHuge) {
+    const std::size_t size = (bytes + 63) / 64 * 64;
+    const std::lock_guard lock(mutex);
+    std::shared_ptr<void> shelf = last.lock();
+    if (!shelf || used + size > kShelf) last = shelf = aligned(kShelf), used = 0;
+    void* at = static_cast<char*>(shelf.get()) + used;
+    used += size;
+    return {std::move(shelf), std::memset(at, 0, size)};
+  }
+#endif
+  return aligned_bytes(bytes);
+}
+
+}  // namespace
+
+std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
+  auto p = aligned(bytes);
+  std::memset(p.get(), 0, bytes);
   return p;
 }
 
@@ -77,7 +109,7 @@ void check_source(const Source& s) {
 namespace {
 
 void hold(PackedMatrix* p, std::size_t bytes) {
-  p->storage = aligned_bytes(bytes);
+  p->storage = shelved(bytes);
   p->m.bytes = bytes;
   p->m.data = p->storage.get();
 }

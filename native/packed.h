@@ -16,7 +16,7 @@ struct AlignedDelete {
 struct PackedMatrix {
   Matrix m{};
   const Kernels* k = nullptr;
-  std::unique_ptr<void, AlignedDelete> storage;
+  std::shared_ptr<void> storage;
 };
 
 // `bytes` zeroed bytes, 64-byte aligned (2 MiB for large ones, so that streams cross few pages); throws std::bad_alloc.

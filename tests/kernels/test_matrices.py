@@ -249,6 +249,24 @@ def test_no_activations_give_nan_not_a_crash(isa: str) -> None:
     assert np.isnan(y[1:]).all()
 
 
+def test_matrices_stay_when_their_neighbours_go() -> None:
+    """They share large pages of memory; small ones and one that is larger than such a page."""
+    rng = np.random.default_rng(7)
+    sizes = [(8 * int(rng.integers(1, 200)), 8 * int(rng.integers(1, 60))) for _ in range(120)] + [
+        (2100, 2048)
+    ]
+    samples = [sample(cpu.W4A8_TWO, rows, cols, rng) for rows, cols in sizes]
+    packed: list[_native.Matrix | None] = [one.packed(ISAS[0]) for one in samples]
+    for _ in range(3):
+        for i in rng.permutation(len(packed))[:60]:
+            packed[i] = None
+        packed = [one or m.packed(ISAS[0]) for one, m in zip(packed, samples, strict=True)]
+        for m, matrix in zip(samples, packed, strict=True):
+            assert matrix is not None
+            q = rng.integers(-127, 128, (1, m.w.shape[1])).astype(np.int8)
+            assert np.array_equal(matrix.accumulate(q), q.astype(np.int64) @ m.levels.T)
+
+
 def test_packed_stream_stays_small() -> None:
     m = sample(cpu.W4A8_TWO, 64, 4096, np.random.default_rng(5), group=64)
     assert all(m.packed(isa).nbytes * 8 / m.w.size <= 4.27 for isa in ISAS if isa != "scalar")

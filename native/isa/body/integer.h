@@ -64,7 +64,10 @@ INTAGLIO_INLINE void subtract_zeros(const Matrix* w, const Sums& sums, const Til
     }
     if (g == groups) return;
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) subtract_pair(tile.zeros + g * L, stride, seti(uint16_t(sums.at[(token + t) * sums.ld + g])), t, acc);
+    for (int t = 0; t < T; ++t) {
+      const VI last = seti(uint16_t(sums.at[(token + t) * sums.ld + g]));
+      subtract_pair(tile.zeros + g * L, stride, last, t, acc);
+    }
     return;
   }
   for (; g < groups; g += 2) {

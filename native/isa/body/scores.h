@@ -43,7 +43,7 @@ void coded_scores(const Block& b, const uint8_t* keys, const uint16_t* scale, co
 // Few rows leave registers for two tiles, which share the loads of q.
 template <int T>
 void score_rows(const Block& b, const uint8_t* page, int32_t r) {
-  constexpr int R = T <= 3 || kTiles == 2 ? 2 : 1;
+  constexpr int R = T <= 4 ? 2 : 1;
   const PageLayout* l = b.a->layout;
   const uint8_t* codes = head_codes(l, page, b.a->kv_head);
   for (int32_t j = 0; j < kPage / L; ++j) {
