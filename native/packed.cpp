@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -22,42 +23,54 @@ namespace {
 
 constexpr std::size_t kHuge = std::size_t{1} << 21;  // a large page of memory
 
-std::unique_ptr<void, AlignedDelete> aligned(std::size_t bytes) {
-  const std::size_t alignment = bytes >= kHuge ? kHuge : 64;
-  const std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
-  std::unique_ptr<void, AlignedDelete> p(std::aligned_alloc(alignment, size));
-  if (!p) throw std::bad_alloc();
+void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::size_t size) {
 #ifdef MADV_HUGEPAGE
-  if (alignment == kHuge) madvise(p.get(), size, MADV_HUGEPAGE);
+  if (size) madvise(p, size, MADV_HUGEPAGE);
 #endif
-  return p;
+}
+
+// Pages that the system gives zeroed, and whoever packs touches first: threads at once, and each byte once.
+std::shared_ptr<void> mapped(std::size_t bytes) {
+  const std::size_t size = (bytes + kHuge - 1) / kHuge * kHuge;
+  void* whole = mmap(nullptr, size + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (whole == MAP_FAILED) throw std::bad_alloc();
+  char* begin = static_cast<char*>(whole);
+  const std::size_t before = (kHuge - reinterpret_cast<std::uintptr_t>(whole) % kHuge) % kHuge;
+  if (before) munmap(begin, before);
+  munmap(begin + before + size, kHuge - before);
+  ask_for_large_pages(begin + before, size);
+  return {begin + before, [size](void* p) { munmap(p, size); }};
 }
 
 // Zeroed bytes beside those of other matrices, for most of them are smaller than a large page. A shelf goes with the last
 // matrix that lies on it.
 std::shared_ptr<void> shelved(std::size_t bytes) {
-#ifndef __SANITIZE_ADDRESS__  // whom a neighbour would hide small overflows from
+#ifdef __SANITIZE_ADDRESS__
+  return aligned_bytes(bytes);  // without neighbours, who would hide small overflows
+#else
   constexpr std::size_t kShelf = 8 * kHuge;
   static std::mutex mutex;
   static std::weak_ptr<void> last;
   static std::size_t used = 0;
-  if (bytes < kHuge) {
-    const std::size_t size = (bytes + 63) / 64 * 64;
-    const std::lock_guard lock(mutex);
-    std::shared_ptr<void> shelf = last.lock();
-    if (!shelf || used + size > kShelf) last = shelf = aligned(kShelf), used = 0;
-    void* at = static_cast<char*>(shelf.get()) + used;
-    used += size;
-    return {std::move(shelf), std::memset(at, 0, size)};
-  }
+  if (bytes >= kHuge) return mapped(bytes);
+  const std::size_t size = (bytes + 63) / 64 * 64;
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<void> shelf = last.lock();
+  if (!shelf || used + size > kShelf) last = shelf = mapped(kShelf), used = 0;
+  void* at = static_cast<char*>(shelf.get()) + used;
+  used += size;
+  return {std::move(shelf), at};
 #endif
-  return aligned_bytes(bytes);
 }
 
 }  // namespace
 
 std::unique_ptr<void, AlignedDelete> aligned_bytes(std::size_t bytes) {
-  auto p = aligned(bytes);
+  const std::size_t alignment = bytes >= kHuge ? kHuge : 64;
+  const std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
+  std::unique_ptr<void, AlignedDelete> p(std::aligned_alloc(alignment, size));
+  if (!p) throw std::bad_alloc();
+  ask_for_large_pages(p.get(), alignment == kHuge ? size : 0);
   std::memset(p.get(), 0, bytes);
   return p;
 }
