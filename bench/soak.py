@@ -125,7 +125,7 @@ async def long(s: Soak) -> str | None:
 
 
 async def alike(s: Soak) -> str | None:
-    begin = f"{WORDS} " * 2 + str(s.random.randrange(4))
+    begin = f"{s.random.randrange(4)} {' '.join(WORDS)} " * 2
     return await s.post("/v1/completions", {"prompt": begin + s.text(4), "max_tokens": 8}, 200, 429)
 
 

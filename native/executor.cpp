@@ -148,6 +148,7 @@ template <class T, class... Args>
 void Executor::add(Args&&... args) {
   ops_.push_back(std::make_unique<T>(std::forward<Args>(args)...));
   counters_ = std::make_unique<Counter[]>(ops_.size());
+  shares_ = std::make_unique<Share[]>(ops_.size() * static_cast<size_t>(limits_.threads));
 }
 
 void Executor::embed(int32_t matrix, Columns to, int32_t reading, float scale) {
@@ -292,10 +293,14 @@ int32_t Executor::units(size_t op) const {
 void Executor::run() {
   const auto round = static_cast<uint64_t>(static_cast<uint32_t>(pool_.next_round())) << 32;
   for (size_t i = 0; i < ops_.size(); ++i) {
-    counters_[i].next.store(round | INT32_MAX, std::memory_order_release);
-    counters_[i].units.store(units(i), std::memory_order_release);
+    Share* shares = &shares_[i * static_cast<size_t>(limits_.threads)];
+    const int32_t n = units(i);
+    for (int32_t m = 0; m < limits_.threads; ++m) shares[m].next.store(round | INT32_MAX, std::memory_order_release);
+    counters_[i].units.store(n, std::memory_order_release);
     counters_[i].done.store(0, std::memory_order_relaxed);
-    counters_[i].next.store(round, std::memory_order_release);
+    for (int32_t m = 0; m < limits_.threads; ++m) {
+      shares[m].next.store(round | static_cast<uint64_t>(begin_of_share(m, n)), std::memory_order_release);
+    }
   }
   work(0, pool_.start());
 }
@@ -306,14 +311,28 @@ int32_t Executor::stage(int32_t round, size_t op) const {
                               static_cast<uint32_t>(op) + 1);
 }
 
-// A unit nobody has begun, kNone when there is none left, kOver when the round is.
-int32_t Executor::claim(Counter& counter, int32_t round) {
-  uint64_t seen = counter.next.load(std::memory_order_acquire);
+int32_t Executor::begin_of_share(int32_t member, int32_t units) const {
+  return static_cast<int32_t>(int64_t{units} * member / limits_.threads);
+}
+
+// A unit nobody has begun, one's own first; kNone when there is none left, kOver when the round is.
+int32_t Executor::claim(size_t op, int32_t units, int32_t member, int32_t round) {
+  Share* shares = &shares_[op * static_cast<size_t>(limits_.threads)];
+  for (int32_t i = 0; i < limits_.threads; ++i) {
+    const int32_t of = (member + i) % limits_.threads;
+    const int32_t unit = claim_of(shares[of], begin_of_share(of + 1, units), round);
+    if (unit != kNone) return unit;
+  }
+  return kNone;
+}
+
+int32_t Executor::claim_of(Share& share, int32_t end, int32_t round) {
+  uint64_t seen = share.next.load(std::memory_order_acquire);
   for (;;) {
     if (seen >> 32 != static_cast<uint32_t>(round)) return kOver;
     const auto unit = static_cast<int32_t>(seen & INT32_MAX);
-    if (unit >= counter.units.load(std::memory_order_relaxed)) return kNone;
-    if (counter.next.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) return unit;
+    if (unit >= end) return kNone;
+    if (share.next.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) return unit;
   }
 }
 
@@ -330,7 +349,7 @@ void Executor::work(int member, int32_t round) {
     Counter& counter = counters_[i];
     const int32_t units = counter.units.load(std::memory_order_acquire);
     if (units == 0) continue;
-    for (int32_t unit; (unit = claim(counter, round)) != kNone;) {
+    for (int32_t unit; (unit = claim(i, units, member, round)) != kNone;) {
       if (unit == kOver) return;
       if (step_.blocks && ops_[i]->walks()) {
         walk(i, step_.block[unit], worker);

@@ -63,12 +63,15 @@ class Executor {
   size_t cache_nbytes() const { return cache_.memory.nbytes(); }
 
  private:
-  // An op's units of one round. `next` holds round << 32 | unit, so that a helper late from an earlier round can
-  // claim nothing; an op is over when all its units are done, whoever did them.
+  // An op's units of one round; it is over when all of them are done, whoever did them.
   struct alignas(64) Counter {
-    std::atomic<uint64_t> next{0};
     std::atomic<int32_t> units{0};
     std::atomic<int32_t> done{0};
+  };
+  // A thread's share of them, neighbours, so that what it reads is one stream; others help once theirs are done. `next`
+  // holds round << 32 | unit, so that a helper late from an earlier round can claim nothing.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> next{0};
   };
   static constexpr int32_t kNone = -1, kOver = -2;
 
@@ -88,7 +91,9 @@ class Executor {
   void run();
   void work(int member, int32_t round);
   static void help(void* self, int member, int32_t round);
-  int32_t claim(Counter& counter, int32_t round);
+  int32_t begin_of_share(int32_t member, int32_t units) const;
+  int32_t claim(size_t op, int32_t units, int32_t member, int32_t round);
+  int32_t claim_of(Share& share, int32_t end, int32_t round);
   int32_t stage(int32_t round, size_t op) const;
 
   const Kernels* kernels_;
@@ -102,6 +107,7 @@ class Executor {
   std::vector<std::unique_ptr<Rope>> ropes_;
   std::vector<std::unique_ptr<Op>> ops_;
   std::unique_ptr<Counter[]> counters_;
+  std::unique_ptr<Share[]> shares_;  // of every op, a thread each
   std::atomic<int32_t> progress_{0};  // stage() of the last op that is over
   std::vector<Worker> workers_;
 

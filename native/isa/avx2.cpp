@@ -29,7 +29,6 @@ inline VI dot8(VI acc, Codes8 c, VI a) {
 }
 
 constexpr int kChains = 2;  // sums that keep the 8-bit dot busy: it ends in an addition of one cycle
-constexpr int kAhead = 4096;  // bytes read ahead of a single token's stream
 constexpr int kTokens = 4, kTiles = 2, kFloatTokens = 6;  // 16 registers
 
 }  // namespace

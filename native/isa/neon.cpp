@@ -193,7 +193,6 @@ inline Codes8 load_codes8(const uint8_t* p) { return loadi(p); }
 inline VI dot8(VI acc, Codes8 c, VI a) { return dot(acc, c, a); }
 
 constexpr int kChains = 10;  // sums that keep the 8-bit dot busy: it takes five cycles and two begin in each
-constexpr int kAhead = 1024;  // bytes read ahead of a single token's stream
 constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8;
 
 }  // namespace

@@ -16,7 +16,7 @@ from intaglio.benchmark.engines.llama_cpp import quantize
 from intaglio.benchmark.entrants import named
 from intaglio.cli import app as cli
 from intaglio.models import open_checkpoint
-from intaglio.models.gguf_writer import write_gguf
+from intaglio.export.gguf import write_gguf
 from tests import tiny_llm
 
 PROMPTS = np.random.default_rng(0).integers(3, tiny_llm.VOCAB, (3, 40)).tolist()

@@ -16,6 +16,20 @@ inline void ask_for(const uint8_t* next, int64_t from, int64_t bytes) {
   for (int64_t i = 0; next && i < bytes; i += 64) prefetch_far(next + from + i);
 }
 
+// How far ahead of itself a single token's stream asks for memory: the same place in the tiles that come next, so that each
+// line is asked for once, however many tiles are read side by side; or, where these are long, a fixed way. Into the second
+// cache: the first has too few places for lines under way (Zen 4 reads half again as fast so).
+constexpr int64_t kMostAhead = 1 << 17, kAhead = 4096;
+inline int64_t ahead_of(int64_t tiles) { return tiles <= kMostAhead ? tiles : kAhead; }
+
+// The same for what lies behind the codes of R tiles.
+template <int R>
+inline void ask_for_tables(const uint8_t* tile, const Layout& l) {
+  const uint8_t* next = tile + (R * l.bytes <= kMostAhead ? R * l.bytes : 0);
+  for (int r = 0; r < R; ++r, next += l.bytes)
+    for (int64_t at = l.zeros; at < l.bytes; at += 64) prefetch_far(next + at);
+}
+
 // Codes of R tiles, `stride` bytes apart, and q codes of T tokens, `ldq` apart, both from the same column on.
 struct Streams {
   const uint8_t* w;
@@ -31,7 +45,7 @@ INTAGLIO_INLINE void dot_vector(const Streams& s, int64_t v, Dots (&low)[R][T], 
   INTAGLIO_UNROLL
   for (int r = 0; r < R; ++r) {
     const uint8_t* at = s.w + r * s.stride + v * kVector;
-    if (T == 1) prefetch(at + kAhead);
+    if (T == 1) prefetch_far(at + ahead_of(R * s.stride));
     const VI codes = loadi(at);
     a[r] = low_nibbles(codes), b[r] = high_nibbles(codes);
   }
@@ -113,7 +127,7 @@ INTAGLIO_INLINE void dot_vectors8(const Streams& s, int64_t vectors, VI (&acc)[R
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) {
       const uint8_t* at = s.w + r * s.stride + v * kVector;
-      if (T == 1) prefetch(at + kAhead);
+      if (T == 1) prefetch_far(at + ahead_of(R * s.stride));
       const Codes8 codes = load_codes8(at);
       INTAGLIO_UNROLL
       for (int t = 0; t < T; ++t) {

@@ -24,7 +24,8 @@ INTAGLIO_INLINE VF load_plain(const uint8_t* codes, int64_t k) {
 // token's result does not depend on how many share the call.
 template <int32_t Kind, int T>
 void plain_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
-  constexpr int kStep = 8;
+  constexpr int kStep = 8, kBytes = Kind == kF32 ? 4 : 2;
+  const int64_t ahead = ahead_of(T * layout_of(w).bytes);
   int64_t k = 0;
   const auto column = [&](int64_t at) __attribute__((always_inline)) {
     const VF v = setf(x[at]);
@@ -33,7 +34,8 @@ void plain_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&
   };
   for (; k + kStep <= w->cols; k += kStep) {
     INTAGLIO_UNROLL
-    for (int i = 0; i < T; ++i) prefetch(tile[i].codes + k * L * (Kind == kF32 ? 4 : 2) + kAhead);
+    for (int i = 0; i < T; ++i)
+      for (int at = 0; at < kStep * L * kBytes; at += 64) prefetch_far(tile[i].codes + k * L * kBytes + at + ahead);
     INTAGLIO_UNROLL
     for (int i = 0; i < kStep; ++i) column(k + i);
   }
@@ -54,6 +56,7 @@ INTAGLIO_INLINE void multiply_codes(const VI (&codes)[T], const float* x, VF (&s
 template <int32_t Kind, int T>
 void coded_vectors(const Matrix* w, const Tile (&tile)[T], const Stretch& x, VF (&y)[T]) {
   constexpr int Bits = Kind == kW8 ? 8 : 4, N = 32 / Bits;
+  const int64_t ahead = ahead_of(T * layout_of(w).bytes);
   const float* total = x.totals;
   for (int32_t k = x.begin; k < x.end; ++total) {
     const int32_t g = k / w->group, end = run_end(w, k);
@@ -65,7 +68,7 @@ void coded_vectors(const Matrix* w, const Tile (&tile)[T], const Stretch& x, VF 
       INTAGLIO_UNROLL
       for (int i = 0; i < T; ++i) {
         const uint8_t* at = tile[i].codes + k / N * kVector;
-        prefetch(at + kAhead);
+        prefetch_far(at + ahead);
         codes[i] = loadi(at);
       }
       multiply_codes<Bits>(codes, x.x + (k - x.begin), sum);
@@ -261,6 +264,7 @@ int32_t float_tiles(const Job& job, const Layout& l, int32_t row, int32_t token,
     Tile tile[T];
     VF sum[T];
     for (int i = 0; i < T; ++i) tile[i] = tile_at(job.w, l, row + i * L), sum[i] = setf(0);
+    ask_for_tables<T>(tile[0].codes, l);
     if (is_plain(job.w->kind)) plain_tiles<T>(job.w, tile, x, sum);
     else coded_tiles<T>(job.w, tile, x, stretch, sum);
     for (int i = 0; i < T; ++i) emit(job.out, token, row + i * L, job.row1, sum[i]);

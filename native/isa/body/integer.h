@@ -202,6 +202,7 @@ INTAGLIO_INLINE void emit_sums(const Job& job, const float* scales, int32_t row,
 template <int T, int R>
 void integer_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
   const Tile tile = tile_at(job.w, l, row);
+  if (T == 1) ask_for_tables<R>(tile.codes, l);
   VI acc[R][T];
   integers(job, tile, l.bytes, row, token, acc);
   INTAGLIO_UNROLL
@@ -212,6 +213,7 @@ void integer_block(const Job& job, const Layout& l, int32_t row, int64_t token) 
 template <int T, int R>
 void grouped_block(const Job& job, const Layout& l, int32_t row, int64_t token) {
   const Tile tile = tile_at(job.w, l, row);
+  if (T == 1) ask_for_tables<R>(tile.codes, l);
   VF sum[R][T];
   fill(sum, setf(0));
   dot_grouped(job.w, job.x, job.sums, tile, l.bytes, token, sum);

@@ -68,7 +68,7 @@ inline void read(const void* from, int64_t bytes, int32_t* out) {
   INTAGLIO_UNROLL
   for (int i = 0; i < 4; ++i) sums[i] = seti(0);
   for (int64_t at = 0; at + 4 * kVector <= bytes; at += 4 * kVector) {
-    prefetch(p + at + 4 * kAhead);
+    for (int i = 0; i < 4 * kVector; i += 64) prefetch_far(p + at + i + 4 * kAhead);
     INTAGLIO_UNROLL
     for (int i = 0; i < 4; ++i) sums[i] = addi(sums[i], loadi(p + at + i * kVector));
   }

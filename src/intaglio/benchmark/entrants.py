@@ -14,7 +14,8 @@ import intaglio
 from intaglio.benchmark import synthetic
 from intaglio.benchmark.engines import ENGINES, Job
 from intaglio.errors import IntaglioError, UsageError
-from intaglio.models import artifact, gguf_vocabulary, gguf_writer, json_text, open_checkpoint, packaged
+from intaglio.export.gguf import write_gguf
+from intaglio.models import artifact, gguf_vocabulary, json_text, open_checkpoint, packaged
 from intaglio.models.checkpoint import Checkpoint
 
 FORMATS = {
@@ -124,7 +125,7 @@ def _file(engine: str, form: str, base: str, checkpoint: Checkpoint, asked: Aske
         return quantize(_source(base, checkpoint, folder), target, form, asked.native.threads)
     if gguf_vocabulary.vocabulary(checkpoint) == gguf_vocabulary.NONE:
         raise IntaglioError("it opens no model without a byte-level BPE tokenizer")
-    return gguf_writer.write_gguf(checkpoint, target, form, "Q8_0")
+    return write_gguf(checkpoint, target, form, "Q8_0")
 
 
 def _source(base: str, checkpoint: Checkpoint, folder: Path) -> Path:
@@ -134,4 +135,4 @@ def _source(base: str, checkpoint: Checkpoint, folder: Path) -> Path:
     if base.endswith(".gguf"):
         return Path(base)
     source = folder / "float16.gguf"
-    return source if source.exists() else gguf_writer.write_gguf(checkpoint, source)
+    return source if source.exists() else write_gguf(checkpoint, source)

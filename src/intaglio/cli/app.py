@@ -22,6 +22,7 @@ from intaglio.errors import IntaglioError
 # verb -> (module of this package, its line in --help)
 VERBS = {
     "compress": ("compress", "Compress a model with a recipe."),
+    "export": ("export", "Write a compressed model for vLLM, transformers or llama.cpp."),
     "eval": ("evaluate", "Measure a model, alone or beside its original."),
     "compare": ("compare", "Run recipes side by side on a model."),
     "search": ("search", "Search the best form of every matrix: a recipe."),

@@ -1,4 +1,4 @@
-"""write_gguf: what is written is read back as the same model, by our own reader."""
+"""GGUF: what is written is read back as the same model, by our own reader."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from intaglio.engine.executor import Executor
-from intaglio.errors import IntaglioError
+from intaglio.errors import IntaglioError, UsageError
+from intaglio.export import export
+from intaglio.export.gguf import write_gguf
 from intaglio.models import open_checkpoint
 from intaglio.models.gguf import Gguf
-from intaglio.models.gguf_writer import write_gguf
 from intaglio.models.tokenizer import Tokenizer
 from intaglio.types import Array
 from tests import tiny_llm
+from tests.export import small
+from tests.export.small import coded
 from tests.models.tiny import LLAMA3, tiny_checkpoint
 
 IDS = np.arange(40) % 131
@@ -73,3 +76,32 @@ def test_what_gguf_cannot_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntaglioError, match="it is a Gemma2ForCausalLM, written are LlamaForCausalLM"):
         write_gguf(tiny_checkpoint("gemma2"), tmp_path / "m.gguf")
     assert not (tmp_path / "m.gguf").exists()
+
+
+@pytest.mark.parametrize("case", ["llama", "llama-tied", "llama-biased", "qwen2", "qwen3"])
+def test_codes_are_kept(case: str, tmp_path: Path) -> None:
+    checkpoint = coded(tmp_path, "rtn-w4", "weights.0.terms.0.format.group_size=32", case=case)
+    found = export(checkpoint, tmp_path / "m.gguf", "gguf")
+    assert found.matrices == {"Q4_1": 14}
+    wanted = small.logits(checkpoint)
+    read = small.logits(open_checkpoint(tmp_path / "m.gguf"))
+    assert np.abs(read - wanted).mean() < 5e-3 * wanted.std()  # scales and minima as float16
+
+
+def test_matrices_without_a_kind_are_refused_or_halves(tmp_path: Path) -> None:
+    checkpoint = coded(tmp_path, "ptqtp", "weights.0.terms.0.group_size=32")
+    with pytest.raises(UsageError, match="GGUF has no codes for 14 of 14"):
+        export(checkpoint, tmp_path / "m.gguf", "gguf")
+    assert not (tmp_path / "m.gguf").exists()
+    assert export(checkpoint, tmp_path / "m.gguf", "gguf", dense=True).matrices == {"F16": 14}
+    wanted = small.logits(checkpoint)
+    read = small.logits(open_checkpoint(tmp_path / "m.gguf"))
+    assert np.abs(read - wanted).mean() < 5e-3 * wanted.std()
+
+
+def test_a_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    checkpoint = coded(tmp_path, "rtn-w4", "weights.0.terms.0.format.group_size=32")
+    export(checkpoint, tmp_path / "m.gguf", "gguf")
+    with pytest.raises(UsageError, match="exists"):
+        export(checkpoint, tmp_path / "m.gguf", "gguf")
+    export(checkpoint, tmp_path / "m.gguf", "gguf", force=True)

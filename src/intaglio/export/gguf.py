@@ -1,19 +1,23 @@
-"""GGUF, written: a plain checkpoint as the file llama.cpp's converter would make of it, matrix by matrix."""
+"""GGUF: the file that llama.cpp and its kin read, by the codes' own numbers or rounded anew."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from intaglio import terms
 from intaglio.errors import IntaglioError
+from intaglio.export.affine import affine, grid_of, values
+from intaglio.export.blocks import BLOCK, blocks, kind_of
+from intaglio.export.exported import Exported, check, layers, left_behind
 from intaglio.lazy import lazy
 from intaglio.models import gguf_model, roles
 from intaglio.models.architectures import architecture
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.durable import check_free, new_file
 from intaglio.models.gguf_vocabulary import vocabulary
 from intaglio.terms import Coded
 from intaglio.types import Array
@@ -21,7 +25,7 @@ from intaglio.types import Array
 if TYPE_CHECKING:
     import gguf
 else:
-    gguf = lazy("gguf", extra="peers")
+    gguf = lazy("gguf", extra="export")
 
 # our architecture -> GGUF's
 ARCHITECTURES = {
@@ -31,39 +35,73 @@ ARCHITECTURES = {
     "Qwen3ForCausalLM": "qwen3",
 }
 NAMES = {ours: theirs for theirs, ours in {**gguf_model.OUTSIDE, **gguf_model.INSIDE}.items()}
-FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}  # general.file_type
-BLOCK = 32  # columns in a block of the quantized kinds
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9}  # general.file_type
+FORMAT = "gguf"
+Stored = Callable[[str], "tuple[str, Callable[[], Array]]"]  # site -> its kind, and what makes its rows
 
 
 class Entry(NamedTuple):
-    """One tensor of the file; `read` gives its float32 values."""
+    """One tensor of the file; `stored` gives what is written: plain numbers, or rows of blocks."""
 
     name: str
     shape: tuple[int, ...]
     kind: str
-    read: Callable[[], Array]
+    stored: Callable[[], Array]
+
+
+def write(checkpoint: Checkpoint, output: Path, *, dense: bool = False, force: bool = False) -> Exported:
+    """`output` with every code as it is; matrices that no kind can hold as float16, if `dense`."""
+    forms = {site: _kind(checkpoint, site) for site in layers(checkpoint)}
+    check(checkpoint, forms, "GGUF", dense=dense)
+    if not force:
+        check_free(output, force=False)
+    kinds = Counter(kind or "F16" for kind in forms.values())
+
+    def stored(site: str) -> tuple[str, Callable[[], Array]]:
+        kind = _kind(checkpoint, site)
+        return ("F16", _rounded(checkpoint, site, "F16")) if kind is None else (kind, _kept(checkpoint, site, kind))
+
+    with new_file(output) as temporary:
+        _write(checkpoint, temporary, kinds.most_common(1)[0][0], stored)
+    rounded = sum(checkpoint.linears[site].activation is not None for site in forms)
+    return Exported(
+        format=FORMAT,
+        path=str(output),
+        nbytes=output.stat().st_size,
+        matrices=dict(kinds),
+        notes=left_behind(checkpoint, rounded),
+    )
 
 
 def write_gguf(checkpoint: Checkpoint, path: Path, kind: str = "F16", outside: str | None = None) -> Path:
-    """`path` with the layers' matrices as `kind` (a key of FILE_TYPES), embedding and head as `outside`
+    """`path` with the layers' matrices rounded to `kind` (a key of FILE_TYPES), embedding and head to `outside`
     (None: as `kind`), the rest float32. One matrix at a time is in memory."""
+
+    def stored(site: str) -> tuple[str, Callable[[], Array]]:
+        wanted = (outside or kind) if site in (roles.EMBEDDING, roles.HEAD) else kind
+        fitting = _fitting(wanted, checkpoint.linears[site].shape[1])
+        return fitting, _rounded(checkpoint, site, fitting)
+
+    _write(checkpoint, path, kind, stored)
+    return path
+
+
+def _write(checkpoint: Checkpoint, path: Path, kind: str, stored: Stored) -> None:
     if fault := refusal(checkpoint):
         raise IntaglioError(f"{checkpoint.name} cannot be written as GGUF: {fault}")
     writer = gguf.GGUFWriter(path, ARCHITECTURES[checkpoint.spec.architecture])
     for key, value in (_keys(checkpoint) | vocabulary(checkpoint)).items():
         _add(writer, key, value)
     writer.add_file_type(FILE_TYPES[kind])
-    entries = list(_entries(checkpoint, kind, outside or kind))
+    entries = list(_entries(checkpoint, stored))
     for entry in entries:
         _announce(writer, entry)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for entry in entries:
-        values = np.ascontiguousarray(entry.read(), np.float32)
-        writer.write_tensor_data(gguf.quants.quantize(values, gguf.GGMLQuantizationType[entry.kind]))
+        writer.write_tensor_data(entry.stored())
     writer.close()
-    return path
 
 
 def refusal(checkpoint: Checkpoint) -> str | None:
@@ -127,7 +165,7 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
             writer.add_array(key, value)
 
 
-def _entries(checkpoint: Checkpoint, kind: str, outside: str) -> Iterator[Entry]:
+def _entries(checkpoint: Checkpoint, stored: Stored) -> Iterator[Entry]:
     """Every tensor, in the order of the architecture's sources."""
     if (factors := _factors(checkpoint)) is not None:
         yield Entry("rope_freqs.weight", factors.shape, "F32", lambda: factors)
@@ -138,9 +176,7 @@ def _entries(checkpoint: Checkpoint, kind: str, outside: str) -> Iterator[Entry]
             values = _vector(checkpoint, site, what)
             yield Entry(name, values.shape, "F32", lambda v=values: v)  # type: ignore[misc]
         else:
-            shape = checkpoint.linears[site].shape
-            wanted = outside if site in (roles.EMBEDDING, roles.HEAD) else kind
-            yield Entry(name, shape, _fitting(wanted, shape[1]), _reader(checkpoint, site))
+            yield Entry(name, checkpoint.linears[site].shape, *stored(site))
 
 
 def _vector(checkpoint: Checkpoint, site: str, what: str) -> Array:
@@ -152,15 +188,33 @@ def _vector(checkpoint: Checkpoint, site: str, what: str) -> Array:
     return _interleaved(checkpoint, site, bias)
 
 
-def _reader(checkpoint: Checkpoint, site: str) -> Callable[[], Array]:
-    return lambda: _interleaved(checkpoint, site, _values(checkpoint.linears[site]))
+def _kind(checkpoint: Checkpoint, site: str) -> str | None:
+    """The kind whose blocks hold a matrix's codes."""
+    coded = checkpoint.linears[site]
+    grid = grid_of(coded)
+    return grid and kind_of(grid, coded.shape[1])
 
 
-def _values(coded: Coded) -> Array:
-    """float32 (out, in); plain numbers need no torch."""
-    if coded.is_plain and len(coded.terms) == 1:
-        return coded.state["0.value"].astype(np.float32)
-    return terms.decode(coded).numpy()
+def _kept(checkpoint: Checkpoint, site: str, kind: str) -> Callable[[], Array]:
+    """Its codes, in blocks."""
+
+    def stored() -> Array:
+        found = affine(checkpoint.linears[site])
+        return blocks(found.rows(_interleaved(checkpoint, site, np.arange(len(found.codes)))), kind)
+
+    return stored
+
+
+def _rounded(checkpoint: Checkpoint, site: str, kind: str) -> Callable[[], Array]:
+    """Its values, rounded."""
+
+    def stored() -> Array:
+        numbers = _interleaved(checkpoint, site, values(checkpoint.linears[site]))
+        return np.asarray(
+            gguf.quants.quantize(np.ascontiguousarray(numbers, np.float32), gguf.GGMLQuantizationType[kind])
+        )
+
+    return stored
 
 
 def _interleaved(checkpoint: Checkpoint, site: str, values: Array) -> Array:
