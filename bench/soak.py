@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-WORDS = "the sea a river under light stone of and bread was found near old quiet water seven again".split()
+WORDS = "the sea a river under light stone of and bread was found near old quiet water seven".split()  # noqa: SIM905
 WARM = 0.2  # share of the time after which memory should stand still
 BUSY = ("intaglio:num_requests_running", "intaglio:num_requests_waiting", "intaglio:kv_cache_usage_perc")
 MEMORY, FILES = "process_resident_memory_bytes", "process_open_fds"
@@ -131,7 +131,9 @@ async def alike(s: Soak) -> str | None:
 
 async def schema(s: Soak) -> str | None:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}
-    return await s.post("/v1/completions", {"prompt": "{", "max_tokens": 24, "response_format": form}, 200, 429)
+    return await s.post(
+        "/v1/completions", {"prompt": "{", "max_tokens": 24, "response_format": form}, 200, 429
+    )
 
 
 async def embed(s: Soak) -> str | None:
@@ -166,9 +168,7 @@ async def broken_off(s: Soak) -> str | None:
 
 KINDS: dict[str, Callable[[Soak], Awaitable[str | None]]] = {
     one.__name__: one
-    for one in (
-        *(chat, complete, read, leave, long, alike, schema, embed, tokenize, late, nonsense, broken_off),
-    )
+    for one in (chat, complete, read, leave, long, alike, schema, embed, tokenize, late, nonsense, broken_off)
 }
 
 

@@ -15,8 +15,8 @@ from intaglio.benchmark.engines import Job, llama_cpp, native, openvino, transfo
 from intaglio.benchmark.engines.llama_cpp import quantize
 from intaglio.benchmark.entrants import named
 from intaglio.cli import app as cli
-from intaglio.models import open_checkpoint
 from intaglio.export.gguf import write_gguf
+from intaglio.models import open_checkpoint
 from tests import tiny_llm
 
 PROMPTS = np.random.default_rng(0).integers(3, tiny_llm.VOCAB, (3, 40)).tolist()

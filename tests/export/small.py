@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 
-import intaglio
 from intaglio.engine.executor import Executor
-from intaglio.models import open_checkpoint
+from intaglio.formats import Activation, Format, Integer
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.transformer import layer_weights
+from intaglio.solvers import Greedy
+from intaglio.terms import Coded, Dense, Metric, Term
 from intaglio.types import Array
-from tests import tiny_llm
+from tests.models.tiny import tiny_checkpoint
 
 IDS = np.arange(40) % 131
-LIMITS = ("limits.perplexity=1000000", "limits.kl=100")
+W4 = Integer(bits=4, group_size=32)
+LAYERS = 2 * 7  # matrices
 
 
-def coded(directory: Path, recipe: str, *changes: str, case: str = "llama", **config: object) -> Checkpoint:
-    """The tiny model, compressed by `recipe` with `changes`."""
-    source = tiny_llm.write_model(directory / "source", case, **config)
-    output = directory / "coded"
-    intaglio.compress(source, recipe, output, samples=2, seq_len=32, set=[*changes, *LIMITS])
-    return open_checkpoint(output)
+def coded(
+    form: Format | Term = W4,
+    case: str = "llama",
+    *,
+    down: Format | None = None,
+    activation: Activation | None = None,
+) -> Checkpoint:
+    """The tiny model, the matrices of its layers in `form`, those called down in another."""
+    checkpoint = tiny_checkpoint(case)
+    made: dict[str, Coded] = {}
+    for layer in range(checkpoint.spec.num_layers):
+        for name, w in layer_weights(checkpoint, layer).items():
+            site = f"model.layers.{layer}.{name.removesuffix('.weight')}"
+            if name.endswith(".weight") and site in checkpoint.linears:
+                own = down if down and "down" in site else form
+                term = own if isinstance(own, Term) else Dense(own)
+                one = Greedy().solve(w, (term,), Metric(), activation=activation)
+                made[site] = dataclasses.replace(one, bias=checkpoint.linears[site].bias)
+    return checkpoint.replace(made)
 
 
 def logits(checkpoint: Checkpoint) -> Array:

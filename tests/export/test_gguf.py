@@ -8,24 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intaglio.engine.executor import Executor
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.export import export
 from intaglio.export.gguf import write_gguf
 from intaglio.models import open_checkpoint
 from intaglio.models.gguf import Gguf
 from intaglio.models.tokenizer import Tokenizer
-from intaglio.types import Array
+from intaglio.terms import TritPlanes
 from tests import tiny_llm
-from tests.export import small
-from tests.export.small import coded
+from tests.export.small import LAYERS, W4, coded, logits
 from tests.models.tiny import LLAMA3, tiny_checkpoint
-
-IDS = np.arange(40) % 131
-
-
-def logits(model: object) -> Array:
-    return Executor(model, threads=1, kv="fp32", max_sequences=1).logits(IDS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -80,28 +72,27 @@ def test_what_gguf_cannot_say_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["llama", "llama-tied", "llama-biased", "qwen2", "qwen3"])
 def test_codes_are_kept(case: str, tmp_path: Path) -> None:
-    checkpoint = coded(tmp_path, "rtn-w4", "weights.0.terms.0.format.group_size=32", case=case)
+    checkpoint = coded(W4, case)
     found = export(checkpoint, tmp_path / "m.gguf", "gguf")
-    assert found.matrices == {"Q4_1": 14}
-    wanted = small.logits(checkpoint)
-    read = small.logits(open_checkpoint(tmp_path / "m.gguf"))
+    assert found.matrices == {"Q4_1": LAYERS}
+    wanted = logits(checkpoint)
+    read = logits(open_checkpoint(tmp_path / "m.gguf"))
     assert np.abs(read - wanted).mean() < 5e-3 * wanted.std()  # scales and minima as float16
 
 
 def test_matrices_without_a_kind_are_refused_or_halves(tmp_path: Path) -> None:
-    checkpoint = coded(tmp_path, "ptqtp", "weights.0.terms.0.group_size=32")
+    checkpoint = coded(TritPlanes(group_size=32))
     with pytest.raises(UsageError, match="GGUF has no codes for 14 of 14"):
         export(checkpoint, tmp_path / "m.gguf", "gguf")
     assert not (tmp_path / "m.gguf").exists()
-    assert export(checkpoint, tmp_path / "m.gguf", "gguf", dense=True).matrices == {"F16": 14}
-    wanted = small.logits(checkpoint)
-    read = small.logits(open_checkpoint(tmp_path / "m.gguf"))
+    assert export(checkpoint, tmp_path / "m.gguf", "gguf", dense=True).matrices == {"F16": LAYERS}
+    wanted = logits(checkpoint)
+    read = logits(open_checkpoint(tmp_path / "m.gguf"))
     assert np.abs(read - wanted).mean() < 5e-3 * wanted.std()
 
 
 def test_a_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    checkpoint = coded(tmp_path, "rtn-w4", "weights.0.terms.0.format.group_size=32")
-    export(checkpoint, tmp_path / "m.gguf", "gguf")
+    export(coded(), tmp_path / "m.gguf", "gguf")
     with pytest.raises(UsageError, match="exists"):
-        export(checkpoint, tmp_path / "m.gguf", "gguf")
-    export(checkpoint, tmp_path / "m.gguf", "gguf", force=True)
+        export(coded(), tmp_path / "m.gguf", "gguf")
+    export(coded(), tmp_path / "m.gguf", "gguf", force=True)

@@ -26,8 +26,9 @@ def export(
 ) -> Exported:
     """`model` in `format`, one of FORMATS: a directory for vLLM and transformers, a file for llama.cpp.
 
-    `dtype`: of scales and of what is not coded, in compressed-tensors; GGUF's are fixed. `dense`: matrices that
-    the format has no codes for become plain numbers; otherwise they are refused. `force`: replace `output`.
+    `dtype`: of scales and of what is not coded, in compressed-tensors; GGUF's are fixed. `dense`: matrices
+    that the format has no codes for become plain numbers; otherwise they are refused. `force`: replace
+    `output`.
     """
     if format not in FORMATS:
         raise UsageError(f"format is {format!r}, it must be one of {', '.join(FORMATS)}")

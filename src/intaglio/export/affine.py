@@ -26,7 +26,7 @@ class Grid(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """The grid's numbers: codes uint8 (out, in), scale and zero float32 (out, groups), the last may be short."""
+    """Its numbers: codes uint8 (out, in), scale and zero float32 (out, groups)."""
 
     grid: Grid
     codes: Array
@@ -39,7 +39,7 @@ class Affine(NamedTuple):
 
 
 def grid_of(coded: Coded) -> Grid | None:
-    """The grid that is the whole matrix; None of a sum, another structure, plain numbers, inputs reordered."""
+    """The grid that is the whole matrix; None of sums, other structures, plain numbers, inputs reordered."""
     if len(coded.terms) != 1 or coded.order is not None or not isinstance(coded.terms[0], Dense):
         return None
     cols = coded.shape[1]

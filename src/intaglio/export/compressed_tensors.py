@@ -99,7 +99,9 @@ def write(
         path=str(output),
         nbytes=sum(file.stat().st_size for file in output.glob("*.safetensors")),
         matrices=dict(names),
-        notes=left_behind(checkpoint, sum(schemes[site] is None or _floats(schemes[site]) for site in rounded)),
+        notes=left_behind(
+            checkpoint, sum(schemes[site] is None or _floats(schemes[site]) for site in rounded)
+        ),
     )
 
 

@@ -14,7 +14,7 @@ FITTING = "rtn-w4, gptq-w4 and awq-w4"  # recipes that fit every format here
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """`matrices`: how many there are of each form; `notes`: what of the model stayed behind, a sentence each."""
+    """`matrices`: how many there are of each form; `notes`: sentences on what of the model stayed behind."""
 
     format: str
     path: str
@@ -34,7 +34,7 @@ def layers(checkpoint: Checkpoint) -> list[str]:
 
 
 def check(checkpoint: Checkpoint, forms: Mapping[str, object], target: str, *, dense: bool) -> None:
-    """Refuses what `target` cannot say. `forms`: of the layers' matrices, None: no codes, so only if `dense`."""
+    """Refuses what `target` cannot say. `forms`: of the layers' matrices, None without codes, if `dense`."""
     if not checkpoint.linears.keys().isdisjoint({roles.EMBED_PROJ, roles.HEAD_PROJ}):
         raise UsageError(
             f"{checkpoint.name} is rotated, which {target} cannot say: compress without that "
@@ -44,8 +44,8 @@ def check(checkpoint: Checkpoint, forms: Mapping[str, object], target: str, *, d
     if without and not dense:
         kind = scheme.of(checkpoint.linears[without[0]])
         raise UsageError(
-            f"{target} has no codes for {len(without)} of {len(forms)} matrices, as for {without[0]} ({kind}): "
-            f"--dense writes them as plain numbers; {FITTING} need none"
+            f"{target} has no codes for {len(without)} of {len(forms)} matrices, as for {without[0]}"
+            f" ({kind}): --dense writes them as plain numbers; {FITTING} need none"
         )
 
 

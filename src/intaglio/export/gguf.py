@@ -19,7 +19,6 @@ from intaglio.models.architectures import architecture
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.durable import check_free, new_file
 from intaglio.models.gguf_vocabulary import vocabulary
-from intaglio.terms import Coded
 from intaglio.types import Array
 
 if TYPE_CHECKING:
@@ -59,7 +58,11 @@ def write(checkpoint: Checkpoint, output: Path, *, dense: bool = False, force: b
 
     def stored(site: str) -> tuple[str, Callable[[], Array]]:
         kind = _kind(checkpoint, site)
-        return ("F16", _rounded(checkpoint, site, "F16")) if kind is None else (kind, _kept(checkpoint, site, kind))
+        return (
+            ("F16", _rounded(checkpoint, site, "F16"))
+            if kind is None
+            else (kind, _kept(checkpoint, site, kind))
+        )
 
     with new_file(output) as temporary:
         _write(checkpoint, temporary, kinds.most_common(1)[0][0], stored)
@@ -74,8 +77,8 @@ def write(checkpoint: Checkpoint, output: Path, *, dense: bool = False, force: b
 
 
 def write_gguf(checkpoint: Checkpoint, path: Path, kind: str = "F16", outside: str | None = None) -> Path:
-    """`path` with the layers' matrices rounded to `kind` (a key of FILE_TYPES), embedding and head to `outside`
-    (None: as `kind`), the rest float32. One matrix at a time is in memory."""
+    """`path` with the layers' matrices rounded to `kind` (a key of FILE_TYPES), embedding and head to
+    `outside` (None: as `kind`), the rest float32. One matrix at a time is in memory."""
 
     def stored(site: str) -> tuple[str, Callable[[], Array]]:
         wanted = (outside or kind) if site in (roles.EMBEDDING, roles.HEAD) else kind
