@@ -18,6 +18,7 @@ from intaglio.comparison import Request, compare
 from intaglio.compression import InterruptedRunError
 from intaglio.errors import UsageError
 from intaglio.models import open_checkpoint
+from intaglio.recipe import dump_recipe, load_recipe
 from tests import tiny_llm
 
 SET = ("calibration.seq_len=48", "calibration.samples=4")
@@ -178,6 +179,16 @@ def test_the_verb_prints_a_table_or_json_and_writes_the_page(model: Path, kept: 
     assert record["rows"][0]["commands"][0].startswith("intaglio compress ")
     assert printed.stderr == ""
     assert page.exists()
+
+
+def test_check_fails_when_a_claim_does(model: Path, kept: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli.app, [*arguments(model, kept), "--check", "--quiet"]).exit_code == 0
+    recipe = tmp_path / "boastful.yaml"
+    text = dump_recipe(load_recipe("rtn-w4"))
+    recipe.write_text(text.replace("name: rtn-w4", "name: boastful").replace("rtn-w3", "rtn-w4"))
+    command = [*arguments(model, kept), "--quiet", "--recipes", f"rtn-w4,{recipe}"]
+    assert CliRunner().invoke(cli.app, command).exit_code == 0
+    assert CliRunner().invoke(cli.app, [*command, "--check"]).exit_code == 1
 
 
 def test_the_commands_make_the_same_artifact(model: Path, kept: Path, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def command(
             metavar="FILE", help="The page to write.", show_default="report.html among what is kept"
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail if a recipe's claim is not borne out, or a recipe fails.")
+    ] = False,
     threads: options.Threads = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -60,7 +63,7 @@ def command(
     from intaglio.cli import console
     from intaglio.comparison import Request, compare
     from intaglio.comparison.page import page, summary
-    from intaglio.comparison.table import broken, table
+    from intaglio.comparison.table import broken, holds, table
 
     request = Request(
         model=model,
@@ -90,3 +93,5 @@ def command(
     if not quiet:
         for line in (*broken(found), summary(found), f"page: {written}"):
             console.note(line)
+    if check and not holds(found):
+        raise typer.Exit(1)

@@ -46,6 +46,12 @@ def broken(found: Comparison) -> list[str]:
     ]
 
 
+def holds(found: Comparison) -> bool:
+    """Whether every recipe came through, and no claim is contradicted; one that needs an absent recipe is open."""
+    claims = [one for row in found.rows for one in row.claims]
+    return all(row.failure is None for row in found.rows) and all(one.holds is not False for one in claims)
+
+
 def _order(result: Result) -> tuple[float, float]:
     return round(result.bits_per_weight, 2), result.perplexity
 
