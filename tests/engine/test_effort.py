@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -28,8 +28,8 @@ def test_as_many_tokens_as_spend_it(
     position: int, spend: float, most: int, reach: float, windows: list[int | None]
 ) -> None:
     """One fewer would not; unless there are no more."""
-    of = Effort(reach, tuple(windows)).of
-    tokens = Effort(reach, tuple(windows)).tokens(position, spend, most)
+    of = Effort(reach, Counter(windows)).of
+    tokens = Effort(reach, Counter(windows)).tokens(position, spend, most)
     assert 0 <= tokens <= most
     assert tokens == most or of(position, tokens) >= spend
     assert tokens == 0 or of(position, tokens - 1) < spend
@@ -41,7 +41,7 @@ def test_chunks_are_additive_where_no_window_begins() -> None:
 
 
 def test_a_window_bounds_what_a_token_costs() -> None:
-    local, both = Effort(100.0, (50,)), Effort(100.0, (50, None))
+    local, both = Effort(100.0, {50: 3}), Effort(100.0, {50: 2, None: 2})
     assert local.of(10_000, 8) == local.of(200, 8) == 8 * 1.5
     assert both.of(996, 8) == 8 * (1 + (50 + 1000) / 2 / 100)
 
@@ -50,13 +50,12 @@ def test_a_models_reach_follows_from_its_shape() -> None:
     spec = plain("llama").spec
     hidden, heads, kv = spec.hidden_size, spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     matrices = hidden * (2 * heads + 2 * kv + 3 * spec.intermediate_size)
-    assert effort(spec) == Effort(matrices / (SLOWER * 2 * heads), (None,))
+    assert effort(spec) == Effort(matrices / (SLOWER * 2 * heads), {None: spec.num_layers})
 
 
-@pytest.mark.parametrize("layers", [(Layer(window=7), Layer()), (Layer(window=7), Layer(window=7))])
-def test_a_models_windows_are_kept_where_they_differ(layers: tuple[Layer, ...]) -> None:
-    spec = replace(plain("llama").spec, layers=layers)
-    assert effort(spec).windows == ((7, None) if layers[0] != layers[1] else (7,))
+def test_layers_of_one_window_count_together() -> None:
+    layers = (Layer(window=7), Layer(), Layer(window=7))
+    assert effort(replace(plain("llama").spec, layers=layers)).windows == {7: 2, None: 1}
 
 
 def test_no_step_of_a_long_prompt_takes_longer_than_a_full_step_of_a_fresh_one() -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from intaglio.models import roles
@@ -18,10 +19,10 @@ SLOWER = 2.0  # times as long as a matrix's takes a product of attention: bench/
 
 
 class Effort(NamedTuple):
-    """`reach`: keys that cost as much as all else of a token; `windows`: keys a layer looks back at most."""
+    """`reach`: keys that cost as much as all else of a token; `windows`: layers by how far they look back."""
 
     reach: float = math.inf
-    windows: tuple[int | None, ...] = (None,)
+    windows: Mapping[int | None, int] = {None: 1}
 
     def of(self, position: int, tokens: int) -> float:
         """Of `tokens` tokens from `position` on."""
@@ -33,13 +34,14 @@ class Effort(NamedTuple):
 
     def _seen(self, position: float) -> float:
         """Keys that the token there attends to, on the average over the layers."""
-        return sum(_bounded(position, window) for window in self.windows) / len(self.windows)
+        seen = sum(count * _bounded(position, window) for window, count in self.windows.items())
+        return seen / sum(self.windows.values())
 
 
 def effort(spec: ModelSpec) -> Effort:
     """Of a model, by its multiplications."""
     reach = matrix_macs(spec) / (SLOWER * key_macs(spec))
-    return Effort(reach, _distinct(layer.window for layer in spec.layers))
+    return Effort(reach, Counter(layer.window for layer in spec.layers))
 
 
 def matrix_macs(spec: ModelSpec) -> int:
@@ -54,9 +56,3 @@ def key_macs(spec: ModelSpec) -> int:
 
 def _bounded(position: float, window: int | None) -> float:
     return position if window is None else min(position, window)
-
-
-def _distinct(windows: Iterable[int | None]) -> tuple[int | None, ...]:
-    """One where all are the same."""
-    many = tuple(windows)
-    return many if len(set(many)) > 1 else many[:1]
