@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,6 +34,18 @@ def test_error_is_half_a_step_and_float16s_rounding(
     # much of the range at its upper end. 2^-24 is float16's smallest number.
     allowed = 0.5 * step + largest * 2.0**-10 + (2**bits) * 2.0**-24
     assert bool(((codec.roundtrip(x) - x).abs() <= allowed * 1.001).all())
+
+
+@given(bits=st.sampled_from(BITS), offset=st.floats(-20, 20, width=32), seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=100)
+def test_the_least_and_the_greatest_value_are_the_ends_of_the_codes(
+    bits: Literal[4, 8], offset: float, seed: int
+) -> None:
+    x = offset + torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
+    state = Affine(bits).encode(x)
+    ends = torch.stack([state["code"].amin(-1), state["code"].amax(-1)], -1).int()
+    off = 2 if bits == 8 else 0  # float16's rounding of the zero point, in steps
+    assert bool(((ends - torch.tensor([0, 2**bits - 1])).abs() <= off).all())
 
 
 @pytest.mark.parametrize("bits", BITS)

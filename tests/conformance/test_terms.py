@@ -48,6 +48,7 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (Dictionary(0.5, rho=8, bits=16),),
     (DenseSparse(0.3, width=16, basis=8),),
     (DenseSparse(0.5, width=24, basis=40, bits=14), LowRank(2)),
+    (DenseSparse(0.3, width=200, basis=8),),
     (Dense(Integer(3, group_size=16)), Outliers(0.02)),
     (Codebook(2),),
     (Codebook(3),),

@@ -9,13 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intaglio.attention import Half
 from intaglio.engine.chunk import Chunk
 from intaglio.engine.executor import Executor
 from intaglio.engine.pages import pages_for
 from intaglio.engine.sampling import Sampling
-from intaglio.formats import Integer, TwoLevel
+from intaglio.formats import Bsr, Integer, TwoLevel
 from intaglio.models.checkpoint import Checkpoint
-from tests.engine.small import A8, ISAS, far, generate, plain, rounded, tokens
+from intaglio.terms import Coded, GroupSparse
+from tests.engine.small import (
+    A8,
+    ISAS,
+    far,
+    generate,
+    plain,
+    reference_logits,
+    relative,
+    rounded,
+    tokens,
+)
+from tests.engine.test_readings import A4, W4, of_order
 
 DRAWN = Sampling(temperature=1.0, top_k=40, top_p=0.95, repetition_penalty=1.2, seed=7)
 
@@ -26,6 +39,7 @@ def models() -> dict[str, tuple[Checkpoint, str]]:
         "windows": (plain("gemma2"), "int8"),
         "w4a16": (rounded(plain("qwen3"), Integer(bits=4, group_size=32)), "fp16"),
         "w4a8kv4": (rounded(plain("llama"), TwoLevel(bits=4, group_size=32), A8), "int4"),
+        "w4a4kv4": (of_order(plain("llama"), W4, A4), "int4"),
     }
 
 
@@ -121,6 +135,49 @@ def test_stale_pages_are_never_seen(kind: str) -> None:
     np.testing.assert_array_equal(one.logits(tokens(70)), fresh)
 
 
+@pytest.mark.parametrize("kind", models())
+def test_the_order_of_pages_is_nobodys_business(kind: str) -> None:
+    """Pages of memory in any order, the last of them part full, are one context."""
+    one = executor(kind, pages=8)
+    x = tokens(200)
+    whole = one.logits(x)
+    pages = one.pool.allocate(8)
+    scattered = [pages[i] for i in (6, 1, 7, 2)]
+    for start in range(0, 200, 90):
+        end = min(start + 90, 200)
+        one.step([Chunk(x[start:end], start, scattered, draws=1)])
+        np.testing.assert_array_equal(one.last_logits(0), whole[end - 1])
+
+
+def in_blocks(kind: str) -> Checkpoint:
+    """Half of the blocks of every row; or none of every third row, but all of the first."""
+    source, rng, layout = plain("llama-biased", gain=0.5), np.random.default_rng(0), Bsr(4, 16)
+    made = {}
+    for name, coded in source.linears.items():
+        if not name.startswith("model.layers."):
+            continue
+        rows, cols = coded.shape
+        kept = rng.random((rows, layout.blocks(cols))).argsort(1) < layout.blocks(cols) // 2
+        if kind == "uneven":
+            kept[::3], kept[0] = False, True
+        codes = rng.integers(0, 16, (rows, cols)).astype(np.uint8)
+        scale = (0.03 * (1 + rng.random(kept.shape))).astype(np.float16)
+        zero = rng.integers(6, 10, kept.shape).astype(np.uint8)
+        state = {f"0.{k}": a for k, a in layout.store(kept, codes, scale, zero).items()}
+        made[name] = Coded(coded.shape, (GroupSparse(),), state, bias=coded.bias)
+    return source.replace(made)
+
+
+@pytest.mark.parametrize("kind", ["even", "uneven"])
+def test_kept_blocks_split_among_any_number_of_threads_give_the_same_bits(kind: str) -> None:
+    checkpoint, x = in_blocks(kind), tokens(40)
+    expected = reference_logits(checkpoint, Half())[:40]
+    found = [Executor(checkpoint, threads=n, max_tokens=48, max_sequences=1).logits(x) for n in range(1, 8)]
+    assert relative(found[0], expected).max() <= 1e-3
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
 @cache
 def opened(kind: str, isa: str) -> Executor:
     return executor(kind, isa)
@@ -164,4 +221,5 @@ LIMIT = {
     "windows": 5e-2,
     "w4a16": 1e-3,
     "w4a8kv4": 0.5,
+    "w4a4kv4": 0.5,
 }  # integers may fall to the other side of a half; of 4 bits and 40 channels a single one is seen from afar

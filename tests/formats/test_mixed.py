@@ -30,6 +30,25 @@ def test_unclipped_is_half_a_step_at_most(data: st.DataObject) -> None:
     )  # a scale that float16 rounds down reaches a little less far
 
 
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_a_channel_is_half_a_step_off_unless_it_is_clipped(data: st.DataObject) -> None:
+    """Activations: the last groups, never clipped, in steps of 8 bits, the others in steps of 4."""
+    cols, size = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 40))
+    kept, clip = data.draw(st.integers(0, 3)), data.draw(st.sampled_from([1.0, 0.9, 0.5]))
+    x = torch.randn(3, cols, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
+    group = torch.arange(cols) // size
+    few = max(0, -(-cols // size) - kept)
+    top = torch.where(group < few, 7.0, 127.0)
+    most = torch.stack([x[:, group == g].abs().amax(1) for g in range(int(group[-1]) + 1)], 1)[:, group]
+    step = most * torch.where(group < few, clip, 1.0) / top
+    error = (rounded(x, Mixed(4, size, kept, clip=clip)) - x).abs()
+    reached = x.abs() <= step * (top + 0.5)
+    assert bool((error <= step * 0.5001)[reached].all())
+    assert bool(reached[:, group >= few].all())
+    assert bool(reached.all()) or clip < 1
+
+
 def test_only_what_is_not_kept_is_clipped() -> None:
     w = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
     whole, clipped = (Mixed(4, 32, clip=clip).fit(w)["scale"].float() for clip in (1.0, 0.5))

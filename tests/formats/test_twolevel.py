@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from intaglio.formats import TwoLevel
@@ -97,6 +99,48 @@ def test_rounding_up_never_leaves_a_value_out() -> None:
     tables = fmt.fit(w)
     assert tables["group_scale"][0, 0].item() == 2
     assert bool(((fmt.decode(fmt.encode(w, tables), tables) - w).abs()[:, :8] <= 1).all())
+
+
+@given(
+    bits=st.sampled_from(BITS),
+    rows=st.integers(1, 5),
+    cols=st.integers(1, 70),
+    size=st.sampled_from([1, 7, 16, 64]),
+    tail=st.sampled_from([0.1, 1.0, 3.0]),
+    shrink=st.sampled_from([1.0, 0.6]),
+    moved=st.sampled_from([1.0, 2.0]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=150)
+def test_random_weights_are_a_row_of_signed_bytes(
+    bits: int, rows: int, cols: int, size: int, tail: float, shrink: float, moved: float, seed: int
+) -> None:
+    gen = torch.Generator().manual_seed(seed)
+    w = torch.randn(rows, cols, generator=gen) * (tail * torch.randn(rows, cols, generator=gen)).exp()
+    fmt = TwoLevel(bits, group_size=size)
+    tables = fmt.fit(w, shrink=torch.full((rows, -(-cols // size)), shrink))
+    codes = fmt.encode(moved * w, tables)
+    inner = fmt.decode(codes, {**tables, "scale": torch.ones(rows, 1)})
+    assert torch.equal(inner, inner.round())
+    assert float(inner.abs().max()) <= 127
+    assert torch.allclose(fmt.decode(codes, tables), inner * tables["scale"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_step_that_was_rounded_up_errs_half_of_it_at_most(bits: int) -> None:
+    """Of every range, for every integer in it: none is left out."""
+    fmt = TwoLevel(bits, group_size=2 * TwoLevel(bits).protective + 1)
+    p = fmt.protective
+    lo, hi = torch.meshgrid(-torch.arange(p + 1.0), torch.arange(p + 1.0), indexing="ij")
+    lo, hi = lo.reshape(-1, 1), hi.reshape(-1, 1)
+    every = torch.arange(-p, p + 1.0).clamp(lo, hi)
+    w = torch.cat([every, torch.full((len(lo), 1), float(p))], dim=1)  # so that the row's scale is 1
+    tables = fmt.fit(w)
+    assert bool((tables["scale"] == 1).all())
+    up = tables["group_scale"][:, :1] >= (hi - lo) / fmt.highest
+    inner = fmt.decode(fmt.encode(w, tables), tables)[:, :-1]
+    assert bool(((inner - every).abs() <= tables["group_scale"][:, :1] / 2)[up[:, 0]].all())
+    assert 0.5 < up.float().mean() < 1
 
 
 def test_the_row_scale_does_not_shrink() -> None:

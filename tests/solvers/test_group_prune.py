@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from intaglio import terms
-from intaglio.formats import Bsr, Integer
-from intaglio.solvers import Greedy, GroupPrune
-from intaglio.terms import Coded, Dense, GroupSparse, Metric
+from intaglio.formats import Bsr, Integer, groups
+from intaglio.solvers import Greedy, GroupPrune, Prune
+from intaglio.terms import NM, Coded, Dense, GroupSparse, Metric
+
+Saliency = Literal["activation", "obs", "magnitude"]
+SALIENCIES: tuple[Saliency, ...] = ("activation", "obs", "magnitude")
 
 
 def case(rows: int = 48, cols: int = 128) -> tuple[Tensor, Metric]:
@@ -37,6 +44,28 @@ def test_every_row_keeps_as_many_groups_whole(saliency: str, sparsity: float) ->
     assert (mask.sum(1) == max(1, round((1 - sparsity) * 8))).all()
     assert np.array_equal((decoded != 0).all(2), mask)
     assert np.array_equal((decoded != 0).any(2), mask)
+
+
+@given(
+    rows=st.integers(1, 7),
+    cols=st.integers(1, 70),
+    size=st.sampled_from([1, 7, 16, 17, 64]),
+    sparsity=st.floats(0, 0.99),
+    saliency=st.sampled_from(SALIENCIES),
+)
+@settings(deadline=None, max_examples=40)
+def test_rows_of_any_length_keep_as_many_groups_whole(
+    rows: int, cols: int, size: int, sparsity: float, saliency: Saliency
+) -> None:
+    """The last group, which may be short, like the others."""
+    w, metric = case(rows, cols)
+    term = GroupSparse(sparsity, bits=16, group_size=size)
+    decoded = terms.decode(GroupPrune(saliency).solve(w, (term,), metric))
+    stands = groups.split((decoded != 0).float(), size) > 0
+    beyond = groups.split(torch.ones(rows, cols), size) == 0
+    whole = (stands | beyond).all(2)
+    assert torch.equal(whole, stands.any(2))
+    assert (whole.sum(1) == max(1, round((1 - sparsity) * whole.shape[1]))).all()
 
 
 def test_a_matrix_as_a_whole_may_choose() -> None:
@@ -80,6 +109,31 @@ def test_knowing_the_inputs_beats_magnitude(saliency: str) -> None:
         for s in (saliency, "magnitude")
     )
     assert informed < 0.8 * blind
+
+
+def test_the_papers_saliency_is_what_a_weight_costs_when_the_others_make_up_for_it() -> None:
+    """The mean of w^2 / (H^-1)_ii over a group, H with a hundredth of its mean diagonal added."""
+    w, metric = case(40, 64)
+    assert metric.h is not None
+    damped = metric.h.double() + 0.01 * metric.h.diagonal().double().mean() * torch.eye(64)
+    saliency = (w.double().square() / torch.linalg.inv(damped).diagonal()).reshape(40, 4, 16).mean(2)
+    found = kept(GroupPrune("obs").solve(w, (GroupSparse(0.5),), metric))
+    assert np.array_equal(found, (saliency >= saliency.sort(1).values[:, 2:3]).numpy())
+
+
+def test_the_power_of_inputs_says_most_where_nothing_makes_up_for_what_is_dropped() -> None:
+    w, metric = case()
+    losses = [
+        GroupPrune(saliency).solve(w, (GroupSparse(0.5),), metric).notes["error"] for saliency in SALIENCIES
+    ]
+    assert losses == sorted(losses)
+
+
+def test_two_of_every_four_lose_less_than_half_of_all_groups() -> None:
+    """What training starts from: whole groups are a coarse choice."""
+    w, metric = case()
+    coarse = GroupPrune().solve(w, (GroupSparse(0.5, bits=16),), metric).notes["error"]
+    assert Prune("wanda").solve(w, (NM(2, 4),), metric).notes["error"] < 0.5 * coarse
 
 
 def test_more_sparsity_is_more_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -93,6 +94,50 @@ def test_the_error_of_the_outputs_is_the_distance_in_whitened_coordinates() -> N
     )
 
 
+def test_output_errors_are_the_distances_at_which_atoms_were_learnt() -> None:
+    """|X (W - D S)|^2 = |W C - D C S|^2 with H = C C^T, after D was taken back through C."""
+    w, metric, x = correlated(64, 53)
+    factor = root(metric, 53)
+    found = learn((w.double() @ factor).float(), 30, 9, Learning(sweeps=3))
+    codes = torch.zeros(64, 30, dtype=torch.float64)
+    codes.scatter_(
+        1, torch.from_numpy(found.columns.astype(np.int64)), torch.from_numpy(found.values).double()
+    )
+    atoms = torch.linalg.solve_triangular(factor, found.atoms.double(), upper=False, left=False)
+    lost = x.double() @ (w - codes @ atoms).T
+    assert float(lost.square().sum()) / len(x) == pytest.approx(found.errors[-1], rel=1e-4)
+
+
+def test_inputs_never_seen_do_not_let_the_weights_explode() -> None:
+    """Fewer tokens than inputs: the metric is singular, and C^-1 would be without the little added to it."""
+    w, _, _ = correlated(48, 96)
+    x = torch.randn(20, 96, generator=torch.Generator().manual_seed(3))
+    coded = solved(w, Dictionary(0.3), Metric(x.T @ x / len(x)))
+    assert coded.notes["error"] < 1e-3
+    assert float(terms.decode(coded).norm()) < 3 * float(w.norm())
+
+
+@pytest.mark.parametrize(
+    ("shape", "atoms", "nonzeros", "rank"), [((576, 576), 307, 153, 230), ((1536, 576), 526, 263, 335)]
+)
+def test_sizes_at_a_fifth_less_storage_are_the_papers(
+    shape: tuple[int, int], atoms: int, nonzeros: int, rank: int
+) -> None:
+    assert Dictionary(0.2).sizes(shape) == (atoms, nonzeros)
+    assert LowRank(compression=0.2).rank_of(shape) == rank
+
+
+@pytest.mark.parametrize("bits", [14, 16])
+@pytest.mark.parametrize("shape", [(1, 1), (61, 67), (64, 96)], ids=str)
+def test_a_dictionary_takes_the_bytes_of_the_formula(shape: tuple[int, int], bits: Literal[14, 16]) -> None:
+    """Atoms in 16 bits; of every row a bit for each atom, and its codes."""
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    term = Dictionary(0.2, bits=bits)
+    atoms, nonzeros = term.sizes(shape)
+    row = -(-atoms // 8) + -(-nonzeros * bits // 8)
+    assert Ksvd(sweeps=1).solve(w, (term,), Metric()).nbytes == 2 * atoms * shape[1] + shape[0] * row
+
+
 def test_as_many_codes_as_atoms_is_the_low_rank() -> None:
     """s = k = r: every row uses all atoms, so they span the best subspace."""
     w, metric, _ = correlated(64, 48)
@@ -143,6 +188,17 @@ def test_a_block_of_its_own_has_the_rank_of_its_basis() -> None:
     best = Greedy().solve(w, (LowRank(8),), Metric()).notes["error"]
     assert coded.notes["nonzeros"] == 8
     assert coded.notes["error"] == pytest.approx(best, rel=0.05)
+
+
+def test_a_basis_of_one_gives_every_row_of_a_block_its_share_of_the_same() -> None:
+    """The last block is narrower than the others."""
+    w = torch.randn(32, 20, generator=torch.Generator().manual_seed(0))
+    decoded = terms.decode(solved(w, DenseSparse(0.5, width=8, basis=1), Metric()))
+    for begin in (0, 8, 16):
+        block, found = w[:, begin : begin + 8], decoded[:, begin : begin + 8]
+        assert torch.linalg.matrix_rank(found, rtol=1e-3) == 1
+        best = torch.linalg.svdvals(block)[1:].square().sum()
+        assert float((found - block).square().sum()) == pytest.approx(float(best), rel=1e-2)
 
 
 def test_zeros_are_coded_as_zeros() -> None:

@@ -7,18 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from msgspec import structs
 
 import intaglio
 from intaglio import terms
+from intaglio.compression.blocks import task
 from intaglio.compression.search import Move, most, searched, taken
+from intaglio.compression.workers import solve
+from intaglio.engine import score
+from intaglio.engine.executor import Executor
+from intaglio.engine.sampling import Sampling
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.formats import Floating
-from intaglio.models import open_checkpoint, roles
+from intaglio.models import open_checkpoint, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.recipe import Recipe, assign, load_recipe, sites
+from intaglio.models.observe import Observation
+from intaglio.recipe import Recipe, Rule, assign, load_recipe, sites
 from intaglio.solvers import Prune
 from intaglio.terms import NM, Coded, Dense, Metric
 from intaglio.types import Array
+from tests.engine.small import generate
 from tests.system.small import SET, save_model
 
 
@@ -99,3 +108,49 @@ def test_impossible_searches_are_refused(tmp_path: Path) -> None:
         load_recipe("tasder", ["transforms=[{type: rotate}]"])
     with pytest.raises(IntaglioError, match="at least 4 calibration windows, got 3"):
         searched(model(tmp_path), load_recipe("tasder"), windows(3))
+
+
+def spoken(checkpoint: Checkpoint, count: int) -> Array:
+    """Windows that the model drew itself, so that whatever changes it makes them less likely."""
+    executor = Executor(checkpoint, threads=1, max_context=64, max_sequences=1)
+    said = [generate(executor, [4 + i], 31, params=Sampling(temperature=1.0, seed=i)) for i in range(count)]
+    return np.array([[4 + i, *tokens] for i, tokens in enumerate(said)])
+
+
+def perplexity(checkpoint: Checkpoint, text: Array) -> float:
+    executor = Executor(checkpoint, threads=1, max_context=64, max_sequences=1)
+    lost = [score.nll(executor.logits(one)[:-1], one[1:]) for one in text.astype(np.int32)]
+    return math.exp(float(np.concatenate(lost).mean()))
+
+
+def coded(checkpoint: Checkpoint, recipe: Recipe, text: Array) -> Checkpoint:
+    """The model by the recipe's rules."""
+    spec, rules, made = checkpoint.spec, assign(recipe, sites(checkpoint.spec)), {}
+    x = transformer.embed(spec, transformer.outer_weights(checkpoint), torch.from_numpy(text))
+    for layer in range(spec.num_layers):
+        w = transformer.layer_weights(checkpoint, layer)
+        seen = Observation(spec, layer, w, [x])
+        for point, members in roles.INPUTS.items():
+            for role in members:
+                if rule := rules.get(name := roles.site(layer, role)):
+                    metric = Metric(seen.hessian(point))
+                    made[name] = solve(task(rule, w, roles.LINEARS[role], metric, name))
+        x = transformer.block(spec, layer, w, x)
+    return checkpoint.replace(made)
+
+
+def test_what_is_found_keeps_the_bound_with_less_than_any_single_way(tmp_path: Path) -> None:
+    """On the windows that it asked."""
+    checkpoint = model(tmp_path)
+    text, recipe = spoken(checkpoint, 16), load_recipe("tasder")
+    assert recipe.search is not None
+    seen, asked = np.delete(text, np.s_[::4], axis=0), text[::4]
+    bound = (1 + recipe.search.within) * perplexity(checkpoint, asked)
+    mine = coded(checkpoint, searched(checkpoint, recipe, text, threads=1), seen)
+    assert perplexity(mine, asked) <= bound * (1 + 1e-6)
+    single = [
+        coded(checkpoint, structs.replace(recipe, weights=(rule,), search=None), seen)
+        for rule in (Rule(terms=way, solver=recipe.search.solver) for way in recipe.search.menu)
+    ]
+    kept = [one.nbytes for one in single if perplexity(one, asked) <= bound]
+    assert mine.nbytes < min([checkpoint.nbytes, *kept])

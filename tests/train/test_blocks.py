@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from intaglio.formats import Bsr
 from intaglio.models import roles, transformer
 from intaglio.models.transformer import Weights
 from intaglio.solvers import Greedy
@@ -54,3 +56,15 @@ def test_matrices_that_cannot_be_trained_stay() -> None:
     before = {n: Greedy().solve(weights()[f"{n}.weight"], term, Metric()) for n in roles.LINEARS.values()}
     x = windows(2, 0)
     assert BlockTuning().run(SPEC, 0, weights(), before, [x], [x]) == before
+
+
+def test_what_is_dropped_stays_dropped_and_zero() -> None:
+    before, x = coded(), windows(4, 0)
+    y = transformer.block(SPEC, 0, weights(), x)
+    after = BlockTuning(weights=1e-2, tables=1e-2).run(SPEC, 0, weights(), before, [x], [y])
+    for name, one in after.items():
+        old, new = before[name].term_state(0), one.term_state(0)
+        assert np.array_equal(new["kept"], old["kept"])
+        assert not np.array_equal(new["codes"], old["codes"])
+        kept = torch.from_numpy(Bsr(4, 16).kept(old, one.shape)).repeat_interleave(16, 1)
+        assert not decode(one)[~kept[:, : one.shape[1]]].any()

@@ -87,6 +87,35 @@ def test_what_is_exported_is_what_was_trained(cols: int) -> None:
     assert declared <= 2 * 16 * cols * 0.5 + 16 or one.nonzeros == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (61, 67), (40, 24)], ids=str)
+def test_every_row_uses_as_many_vectors_of_each_block(shape: tuple[int, int]) -> None:
+    """Before training, after, and as exported; no vector twice."""
+    one = layer(*shape)
+    x = torch.ones(3, shape[1])
+    for stage in ("before", "after"):
+        if stage == "after":
+            Stf(steps=12, rate=1e-2).train(one, lambda step: one(x).square().sum())
+        assert one.places.shape == (one.blocks, shape[0], one.nonzeros)
+        assert int(one.places.min()) >= 0
+        assert int(one.places.max()) < one.basis
+        assert bool((one.places.sort(2).values.diff(dim=2) > 0).all())
+    codes = TERM.factors(shape)[-1]
+    columns, _ = TERM.codes(shape).parts(codes.state(one.coded().term_state(0)), codes.shape)
+    of_block = columns.reshape(shape[0], one.blocks, -1) // one.basis
+    assert (of_block == torch.arange(one.blocks)[:, None].numpy()).all()
+
+
+def test_what_float16_holds_is_exported_as_it_is() -> None:
+    one = layer(cols=67)
+    Stf(steps=12, rate=1e-2).train(one, lambda step: one(torch.ones(3, 67)).square().sum())
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.copy_(parameter.half())
+    x = torch.randn(5, 67, generator=torch.Generator().manual_seed(0))
+    exported = nn.functional.linear(x, terms.decode(one.coded()), one.bias)
+    torch.testing.assert_close(exported, one.eval()(x), rtol=1e-5, atol=1e-5)
+
+
 def test_places_move_with_the_weights_and_stay_when_frozen() -> None:
     one = layer()
     before = one.places.clone()

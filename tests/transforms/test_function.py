@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from intaglio.formats import Integer
+from intaglio.recipe import load_recipe
 from intaglio.transforms import (
     ActivationScale,
     Reorder,
@@ -61,6 +62,17 @@ def test_float32_stays_float32_and_keeps_the_logits(case: str) -> None:
     ids = tokens(21)
     after = rewrite(transforms, spec, weights, ids)
     assert {w.dtype for w in after.values()} == {torch.float32}
+    assert relative(logits(spec, after, ids), logits(spec, weights, ids)) < 1e-4
+
+
+@pytest.mark.parametrize("recipe", ["qserve", "atom", "atom-w4a8"])
+@pytest.mark.parametrize("case", ["llama-biased", "llama-tied", "qwen2"])
+def test_what_a_recipe_rewrites_before_it_rounds_keeps_the_logits(case: str, recipe: str) -> None:
+    spec, weights = small(case)
+    ids, transforms = tokens(21, batch=2), load_recipe(recipe).transforms
+    assert [t.refuses(spec) for t in transforms] == [None] * len(transforms)
+    after = rewrite(transforms, spec, weights, ids)
+    assert any(not torch.equal(after[key], w) for key, w in weights.items())
     assert relative(logits(spec, after, ids), logits(spec, weights, ids)) < 1e-4
 
 
