@@ -10,7 +10,7 @@ import torch
 from intaglio import _native, terms
 from intaglio.attention import Half
 from intaglio.errors import IntaglioError
-from intaglio.formats import Bilevel, Floating, Integer, Mixed
+from intaglio.formats import Bilevel, Floating, Format, Integer, Mixed
 from intaglio.kernels import cpu
 from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
@@ -109,6 +109,28 @@ class TestTerm:
                     np.testing.assert_allclose(packed.linear(x[:n]), y, atol=1e-4 * float(np.abs(y).max()))
                 rows = np.stack([packed.row(r) for r in range(len(w))])
                 np.testing.assert_allclose(rows, w, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("form", [Floating("float16"), Integer(3, symmetric=True, group_size=64)], ids=repr)
+def test_codes_and_a_low_rank_run_as_their_dense_sum(form: Format, shape: tuple[int, int], isa: str) -> None:
+    """MiLo's three products, the last two thin, within float32's rounding of the one they stand for."""
+    coded = found((Dense(Integer(3, group_size=64, zero="float16")), LowRank(8, form)), shape)
+    x = np.random.default_rng(0).standard_normal((9, shape[1])).astype(np.float32)
+    y = np.zeros((9, shape[0]), np.float32)
+    for i, term in enumerate(coded.terms):
+        *inner, last = (
+            cpu.pack([m], cpu.choose(m), isa=isa)
+            for factor in term.factors(shape)
+            for m in [cpu.Operand(factor.shape, factor.layout, factor.state(coded.term_state(i)))]
+        )
+        h = x
+        for one in inner:
+            h = one.linear(h)
+        y = last.linear(h, onto=y)
+    expected = x.astype(np.float64) @ terms.decode(coded).numpy().T
+    assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("isa", _native.isas())

@@ -107,6 +107,21 @@ def test_salient_columns_scaled_up_halve_the_output_error() -> None:
     assert min(loss(alpha / 20) for alpha in range(20)) < 0.5 * loss(0)
 
 
+@pytest.mark.parametrize("group_size", [32, 7])
+def test_a_grid_whose_least_value_lies_between_codes_is_lost_by_a_whole_zero(group_size: int) -> None:
+    """A file of 4 bits with float minima: no 4 bits with whole zeros hold it, at its own width."""
+    gen = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 16, (8, 3 * group_size), generator=gen).float()
+    codes[:, ::group_size], codes[:, 1::group_size] = 0, 15
+    w = (codes - 6.4) * 0.25
+    whole, between = (
+        float((roundtrip(Integer(4, group_size=group_size, zero=zero), w) - w).abs().max())
+        for zero in ("uint8", "float16")
+    )
+    assert between < 2e-3
+    assert whole > 0.2 * 0.25
+
+
 def test_a_zero_between_codes_belongs_to_no_symmetric_format() -> None:
     with pytest.raises(ValueError, match="a symmetric format stores no zero"):
         Integer(4, symmetric=True, zero="float16")

