@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("name", type=Path)
     parser.add_argument("--width", type=int, default=1100)
-    parser.add_argument("--height", type=int, default=1150)
+    parser.add_argument("--height", type=int, default=1050)
     options = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:

@@ -29,8 +29,8 @@ Model: `{model}`, {bits} bits as it comes, perplexity {perplexity}, {speed} toke
 Text: {text}; calibration: {calibration}.
 
 *Bits* count every stored byte of the whole model, its 8-bit vocabulary included. *Rounding*: the perplexity
-of the smallest recipe that merely rounds to nearest and takes no fewer bits. *Verdict*: whether the recipe's
-claims hold in this run, and who dominates it (no more bits, less perplexity).
+of the smallest recipe that merely rounds its weights to nearest and takes no fewer bits. *Verdict*: whether
+the recipe's claims hold in this run, and who dominates it (no more bits, less perplexity).
 
 | recipe | paper | weights x activations | bits | perplexity | rounding | KL | tokens/s | verdict |
 |---|---|---|---|---|---|---|---|---|"""
@@ -83,7 +83,8 @@ def _measured(row: Row | None, found: Comparison) -> str:
 
 
 def _rounding(bits: float, found: Comparison) -> str:
-    plain = [row.result for row in found.rows if row.baseline and row.result]
+    floats = {recipe.name for recipe in shipped() if all(rule.activation is None for rule in recipe.weights)}
+    plain = [row.result for row in found.rows if row.baseline and row.result and row.recipe in floats]
     enough = [result for result in plain if result.bits_per_weight >= 0.995 * bits]
     smallest = min(enough, key=lambda result: result.bits_per_weight, default=None)
     return "–" if smallest is None else f"{smallest.perplexity:,.2f} at {smallest.bits_per_weight:.2f}"
