@@ -7,7 +7,7 @@ read or left, long prompts, common beginnings, several choices, schemas, embeddi
 off in the middle, nonsense. What the server says of itself (/metrics) after a fifth of the time, when caches
 and buffers have been filled, is compared with the end. Exits with 1 if a request failed that should not have,
 if anything is still running or holds a page, if files stay open, or if memory grew by more than
-`--memory-mb`. What the cache of prefixes holds counts to the memory that the server reserves at its start.
+`--memory-mb`. The server has little memory for keys and values, all of which is soon resident.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BUSY = ("intaglio:num_requests_running", "intaglio:num_requests_waiting", "intag
 MEMORY, FILES = "process_resident_memory_bytes", "process_open_fds"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TIMEOUT = 600.0
+KV = "64MB"
 
 
 @dataclass
@@ -176,7 +177,7 @@ KINDS: dict[str, Callable[[Soak], Awaitable[str | None]]] = {
 def server(options: argparse.Namespace) -> Iterator[str]:
     """Its address, once it answers."""
     command = [sys.executable, "-m", "intaglio", "serve", options.model, "--port", "0"]
-    command += ["--max-num-seqs", "8", "--log-level", "error"]
+    command += ["--max-num-seqs", "8", "--kv-cache-memory", KV, "--log-level", "error"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
