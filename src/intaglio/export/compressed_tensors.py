@@ -77,8 +77,12 @@ def write(
     checkpoint: Checkpoint, output: Path, *, dtype: str = "float16", dense: bool = False, force: bool = False
 ) -> Exported:
     """The directory `output`, with scales and plain numbers as `dtype`; one matrix is in memory at a time."""
-    sites = layers(checkpoint)
-    schemes = {site: scheme_of(checkpoint.linears[site]) for site in sites}
+    schemes: dict[str, Scheme | None] = {}
+    rounded = 0  # matrices whose inputs are, though the format leaves them float
+    for site in layers(checkpoint):
+        coded = checkpoint.linears[site]
+        scheme = schemes[site] = scheme_of(coded)
+        rounded += coded.activation is not None and (scheme is None or scheme.format != INT8)
     check(checkpoint, schemes, FORMAT, dense=dense)
     if dtype not in PLAIN:
         raise UsageError(f"dtype is {dtype!r}, it must be one of {', '.join(PLAIN)}")
@@ -92,21 +96,14 @@ def write(
         for name, content in checkpoint.files.items():
             if name not in OURS:
                 (directory / name).write_bytes(content)
-    rounded = [site for site, one in schemes.items() if checkpoint.linears[site].activation is not None]
     names = Counter(one.name if one else dtype for one in schemes.values())
     return Exported(
         format=FORMAT,
         path=str(output),
         nbytes=sum(file.stat().st_size for file in output.glob("*.safetensors")),
         matrices=dict(names),
-        notes=left_behind(
-            checkpoint, sum(schemes[site] is None or _floats(schemes[site]) for site in rounded)
-        ),
+        notes=left_behind(checkpoint, rounded),
     )
-
-
-def _floats(scheme: Scheme | None) -> bool:
-    return scheme is None or scheme.format != INT8
 
 
 def _reads_bytes(coded: Coded) -> bool:

@@ -19,6 +19,7 @@ from intaglio.models.architectures import architecture
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.durable import check_free, new_file
 from intaglio.models.gguf_vocabulary import vocabulary
+from intaglio.terms import Coded
 from intaglio.types import Array
 
 if TYPE_CHECKING:
@@ -50,14 +51,19 @@ class Entry(NamedTuple):
 
 def write(checkpoint: Checkpoint, output: Path, *, dense: bool = False, force: bool = False) -> Exported:
     """`output` with every code as it is; matrices that no kind can hold as float16, if `dense`."""
-    forms = {site: _kind(checkpoint, site) for site in layers(checkpoint)}
+    forms: dict[str, str | None] = {}
+    rounded = 0  # matrices whose inputs are, which no file says
+    for site in layers(checkpoint):
+        coded = checkpoint.linears[site]
+        forms[site] = _kind(coded)
+        rounded += coded.activation is not None
     check(checkpoint, forms, "GGUF", dense=dense)
     if not force:
         check_free(output, force=False)
     kinds = Counter(kind or "F16" for kind in forms.values())
 
     def stored(site: str) -> tuple[str, Callable[[], Array]]:
-        kind = _kind(checkpoint, site)
+        kind = forms[site] if site in forms else _kind(checkpoint.linears[site])
         return (
             ("F16", _rounded(checkpoint, site, "F16"))
             if kind is None
@@ -66,7 +72,6 @@ def write(checkpoint: Checkpoint, output: Path, *, dense: bool = False, force: b
 
     with new_file(output) as temporary:
         _write(checkpoint, temporary, kinds.most_common(1)[0][0], stored)
-    rounded = sum(checkpoint.linears[site].activation is not None for site in forms)
     return Exported(
         format=FORMAT,
         path=str(output),
@@ -191,9 +196,8 @@ def _vector(checkpoint: Checkpoint, site: str, what: str) -> Array:
     return _interleaved(checkpoint, site, bias)
 
 
-def _kind(checkpoint: Checkpoint, site: str) -> str | None:
+def _kind(coded: Coded) -> str | None:
     """The kind whose blocks hold a matrix's codes."""
-    coded = checkpoint.linears[site]
     grid = grid_of(coded)
     return grid and kind_of(grid, coded.shape[1])
 
