@@ -34,7 +34,7 @@ BUSY = ("intaglio:num_requests_running", "intaglio:num_requests_waiting", "intag
 MEMORY, FILES = "process_resident_memory_bytes", "process_open_fds"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TIMEOUT = 600.0
-KV = "64MB"
+KV = "8MB"
 
 
 @dataclass

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from intaglio.cli import app as cli
-from intaglio.comparison import Request, compare
+from intaglio.comparison import Request, apart, compare
 from intaglio.compression import InterruptedRunError
 from intaglio.errors import UsageError
 from intaglio.models import open_checkpoint
@@ -200,3 +201,61 @@ def test_the_commands_make_the_same_artifact(model: Path, kept: Path, tmp_path: 
     assert done.exit_code == 0, done.output
     weights = "model.safetensors"
     assert (tmp_path / "again" / weights).read_bytes() == (made / weights).read_bytes()
+
+
+def test_two_at_once_make_the_same_artifacts(model: Path, kept: Path, tmp_path: Path) -> None:
+    """Each in a process of its own, one of which fails and says why."""
+    hopeless = tmp_path / "hopeless.yaml"
+    hopeless.write_text(BROKEN)
+    names = ("rtn-w4", str(hopeless), "gptq-w3")
+    lines: list[str] = []
+    asked = request(model, tmp_path / "two", *names, jobs=2)
+    found = compare(asked, say=lines.append)
+    assert [row.recipe for row in found.rows] == ["rtn-w4", "hopeless", "gptq-w3"]
+    failure = found.row("hopeless").failure
+    assert failure is not None
+    assert "above the recipe's limit" in failure
+    assert sum("bits per weight in" in line for line in lines) == 2
+    for name in ("rtn-w4", "gptq-w3"):
+        made = _artifact(asked.kept, name)
+        assert (made / "SHA256SUMS").read_text() == (kept / made.name / "SHA256SUMS").read_text()
+
+
+def test_several_at_once_share_the_threads(model: Path) -> None:
+    asked = Request(model=str(model), recipes=("rtn-w4",), threads=5, jobs=2)
+    compress, measure = asked.commands("rtn-w4", Path("out"))
+    assert compress.endswith("--threads 2")
+    assert measure.endswith("--threads 5")
+
+
+def test_ctrl_c_stops_those_that_run_and_the_same_command_goes_on(
+    model: Path, kept: Path, tmp_path: Path
+) -> None:
+    """The signal reaches the comparison alone, as from `kill -INT`."""
+    command = [sys.executable, "-m", "intaglio", *arguments(model, tmp_path), "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not any(tmp_path.iterdir()):  # a journal
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    found = compare(request(model, tmp_path, "rtn-w4", "gptq-w3", jobs=2))
+    assert len(found.measured) == 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [("kill -9 $$", "killed by signal 9"), ("exit 3", "exit code 3"), ("echo error: no >&2; exit 1", "no")],
+)
+def test_a_process_that_fails_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, says: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{ends}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    (done,) = apart.run({"a": "intaglio compress"}, jobs=2)
+    assert done.name == "a"
+    assert says in (done.failure or "")

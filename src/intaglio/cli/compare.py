@@ -56,6 +56,9 @@ def command(
         bool, typer.Option("--check", help="Fail if a recipe's claim is not borne out, or a recipe fails.")
     ] = False,
     threads: options.Threads = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Recipes compressed at once; they share --threads.")
+    ] = 1,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -76,6 +79,7 @@ def command(
         seq_len=seq_len,
         budget_bits=budget_bits,
         threads=threads,
+        jobs=jobs,
         directory=directory,
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )

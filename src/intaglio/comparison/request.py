@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from intaglio.engine.executor import count_threads
 from intaglio.errors import UsageError
 from intaglio.recipe import Recipe, load_recipe, shipped_names
 
@@ -31,6 +32,7 @@ class Request:
     seq_len: int = 512
     budget_bits: float | None = None
     threads: int | None = None
+    jobs: int = 1  # recipes carried out at once; they share the threads
     directory: Path | None = None  # what is kept between runs
     command: str = ""
 
@@ -56,6 +58,11 @@ class Request:
             raise UsageError(f"two different recipes are called {twice[0]}: give one of them another name")
         return found
 
+    @property
+    def coding_threads(self) -> int | None:
+        """Those of one recipe; None: all there are."""
+        return self.threads if self.jobs == 1 else max(1, count_threads(self.threads) // self.jobs)
+
     def commands(self, recipe: str, artifact: Path) -> tuple[str, str]:
         """How one recipe's artifact and its numbers are made without this comparison."""
         compress = ["intaglio", "compress", self.model, "--recipe", recipe, "--output", str(artifact)]
@@ -68,5 +75,9 @@ class Request:
         measure = ["intaglio", "eval", str(artifact), "--against", self.model]
         measure += ["--text", self.text] if self.text else []
         measure += ["--windows", str(self.windows), "--seq-len", str(self.seq_len)]
-        threads = [] if self.threads is None else ["--threads", str(self.threads)]
-        return shlex.join([*compress, *threads]), shlex.join([*measure, *threads])
+        compress += _threads(self.coding_threads)
+        return shlex.join(compress), shlex.join([*measure, *_threads(self.threads)])
+
+
+def _threads(count: int | None) -> list[str]:
+    return [] if count is None else ["--threads", str(count)]

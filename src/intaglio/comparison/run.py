@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 import intaglio
+from intaglio.comparison import apart
 from intaglio.comparison.claims import judge
 from intaglio.comparison.dominance import dominated_by, rounds_to_nearest
 from intaglio.comparison.request import Request
@@ -39,7 +41,7 @@ def compare(request: Request, progress: Progress = silent, say: Say = lambda lin
     sample = sample_text(checkpoint, request.text, request.windows, request.seq_len)
     run = Run(request, checkpoint, Setting(sample, count_threads(request.threads), progress), say)
     try:
-        rows = [run.coded(given, recipe) for given, recipe in recipes.items()]
+        rows = run.coded(recipes)
         original = run.original()
         rows = [run.measured(row, recipe) for row, recipe in zip(rows, recipes.values(), strict=True)]
     except (KeyboardInterrupt, InterruptedRunError):
@@ -68,24 +70,25 @@ class Run:
         runtime = open_runtime(self.checkpoint, None, self.setting.threads, seq_len)
         return Subject(self.request.model, self.checkpoint, runtime)
 
-    def coded(self, given: str, recipe: Recipe) -> Row:
-        """The recipe carried out, if it was not before."""
-        path = self.artifact(recipe)
-        row = Row(
-            recipe=recipe.name,
-            summary=recipe.summary,
-            commands=self.request.commands(given, path),
-            baseline=rounds_to_nearest(recipe),
-        )
-        if path.exists():
-            self.say(f"{recipe.name}: found in {path}")
-            return row
-        done = _attempt(partial(self._compress, given, path))
-        if isinstance(done, str):
-            self.say(f"{recipe.name}: failed: {done}")
-            return replace(row, failure=done)
-        self.say(f"{recipe.name}: {done.bits_per_weight:.2f} bits per weight in {done.seconds or 0:.0f} s")
-        return row
+    def coded(self, recipes: Mapping[str, Recipe]) -> list[Row]:
+        """The recipes carried out, those that were not before."""
+        paths = {given: self.artifact(recipe) for given, recipe in recipes.items()}
+        rows = {given: self._row(given, recipe, paths[given]) for given, recipe in recipes.items()}
+        missing = {given: path for given, path in paths.items() if not path.exists()}
+        for given, path in paths.items():
+            if given not in missing:
+                self.say(f"{rows[given].recipe}: found in {path}")
+        work = self._here if self.request.jobs == 1 else self._apart
+        for given, failure, seconds in work(missing):
+            name = rows[given].recipe
+            if failure is None:
+                self.say(
+                    f"{name}: {_report(paths[given]).bits_per_weight:.2f} bits per weight in {seconds:.0f} s"
+                )
+            else:
+                self.say(f"{name}: failed: {failure}")
+                rows[given] = replace(rows[given], failure=failure)
+        return list(rows.values())
 
     def measured(self, row: Row, recipe: Recipe) -> Row:
         """The row with its numbers, unless there is nothing to measure."""
@@ -97,8 +100,7 @@ class Run:
             self.say(f"{row.recipe}: failed: {found}")
             return replace(row, failure=found)
         self.say(f"{row.recipe}: perplexity {found.perplexity:.3f}")
-        report = msgspec.json.decode((path / artifact.REPORT).read_bytes(), type=Report)
-        return replace(row, result=found, sites=report.sites)
+        return replace(row, result=found, sites=_report(path).sites)
 
     def original(self) -> Result:
         """Its numbers; without them there is nothing to compare with."""
@@ -129,6 +131,30 @@ class Run:
             "version": intaglio.__version__,
         }
 
+    def _row(self, given: str, recipe: Recipe, path: Path) -> Row:
+        """The recipe's row before anything is known of it."""
+        return Row(
+            recipe=recipe.name,
+            summary=recipe.summary,
+            commands=self.request.commands(given, path),
+            baseline=rounds_to_nearest(recipe),
+        )
+
+    def _here(self, missing: Mapping[str, Path]) -> Iterator[apart.Done]:
+        """Carried out one after another, in this process."""
+        for given, path in missing.items():
+            started = time.monotonic()
+            done = _attempt(partial(self._compress, given, path))
+            failure = done if isinstance(done, str) else None
+            yield apart.Done(given, failure, time.monotonic() - started)
+
+    def _apart(self, missing: Mapping[str, Path]) -> Iterator[apart.Done]:
+        """Carried out by processes of their own, several at once."""
+        commands = {given: self.request.commands(given, path)[0] for given, path in missing.items()}
+        for count, done in enumerate(apart.run(commands, self.request.jobs), 1):
+            self.setting.progress("compressing", count, len(missing))
+            yield done
+
     def _compress(self, given: str, path: Path) -> Report:
         request = self.request
 
@@ -155,6 +181,11 @@ class Run:
         seq_len = len(self.setting.sample.windows[0])
         subject = Subject(str(path), coded, open_runtime(coded, None, self.setting.threads, seq_len))
         return keep(kept, beside(subject, self.base, self.setting)[0])
+
+
+def _report(path: Path) -> Report:
+    """An artifact's."""
+    return msgspec.json.decode((path / artifact.REPORT).read_bytes(), type=Report)
 
 
 def _attempt(work: Callable[[], T]) -> T | str:

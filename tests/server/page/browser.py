@@ -64,6 +64,7 @@ class Page:
         self.run("localStorage.clear(); sessionStorage.clear()")
         self.complaints()
         self.driver.get(f"{self.url}/{view}")
+        self.until(lambda: self.run("return innerWidth") == WIDE[0], "the width")
 
     def reload(self) -> None:
         self.driver.refresh()

@@ -71,7 +71,7 @@ def test_on_a_narrow_screen_they_lie_over_the_view(page: Page) -> None:
 
 
 def test_on_a_wide_screen_they_stay_as_they_were_left(page: Page) -> None:
-    assert page.all("#side")
+    page.until(lambda: page.all("#side"), "settings")
     page.click("Settings")
     assert not page.all("#side")
     page.reload()
