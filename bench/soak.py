@@ -1,6 +1,6 @@
 """Does use of all kinds leave anything behind in the server: memory, pages, file handles, requests?
 
-    python bench/soak.py MODEL [--minutes 60] [--users 8] [--memory-mb 16] [--json]
+    python bench/soak.py MODEL [--minutes 60] [--users 8] [--pause 0] [--memory-mb 16] [--json]
 
 Starts `intaglio serve MODEL` and asks it for so long what users ask, well and badly: chats, streams that are
 read or left, long prompts, common beginnings, several choices, schemas, embeddings, deadlines, bodies cut
@@ -45,6 +45,7 @@ class Soak:
     host: str
     port: int
     until: float
+    pause: float  # seconds at most between two things a user asks
     random: random.Random
     asked: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
@@ -61,6 +62,7 @@ class Soak:
             self.asked[kind] += 1
             if fault:
                 self.wrong[f"{kind}: {fault}"] += 1
+            await asyncio.sleep(self.random.random() * self.pause)
 
     def text(self, count: int) -> str:
         return " ".join(self.random.choice(WORDS) for _ in range(count))
@@ -195,7 +197,7 @@ async def soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
     address, seconds = httpx.URL(url), 60 * options.minutes
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=options.users)
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
-        used = Soak(client, address.host, address.port or 80, 0, random.Random(options.seed))
+        used = Soak(client, address.host, address.port or 80, 0, options.pause, random.Random(options.seed))
         for share in (WARM, 1 - WARM):
             used.until = time.monotonic() + share * seconds
             await asyncio.gather(*(used.user() for _ in range(options.users)))
@@ -236,6 +238,9 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--users", type=int, default=8)
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds at most between two requests of a user"
+    )
     parser.add_argument("--memory-mb", type=float, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")

@@ -44,10 +44,13 @@ def test_linear_is_the_seven_of_every_layer() -> None:
     assert "model.embed_tokens" not in assigned
 
 
-def test_a_tied_head_is_no_site() -> None:
+def test_a_tied_head_is_the_embedding() -> None:
+    tied = sites(msgspec.structs.replace(SPEC, tied=True))
     assert [site.role for site in sites(SPEC)][::29] == ["embedding", "lm_head"]
-    with pytest.raises(UsageError, match="'lm_head' matches nothing"):
-        assign(recipe({"match": ["lm_head"]}), sites(msgspec.structs.replace(SPEC, tied=True)))
+    assert [site.role for site in tied if site.layer is None] == ["embedding"]
+    head = recipe({"match": ["lm_head"]})
+    assert list(assign(head, sites(SPEC))) == ["lm_head"]
+    assert list(assign(head, tied)) == ["model.embed_tokens"]
 
 
 def test_the_last_match_holds() -> None:

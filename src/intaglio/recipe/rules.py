@@ -43,8 +43,10 @@ def assign(recipe: Recipe, known: Sequence[Site]) -> dict[str, Rule]:
 def _matched(rule: Rule, known: Sequence[Site], where: str) -> list[str]:
     layers = _layers(rule.layers)
     names: list[str] = []
+    tied = all(site.role != "lm_head" for site in known)
     for pattern in rule.match:
-        hits = [site for site in known if _matches(pattern, site, where)]
+        role = "embedding" if tied and pattern == "lm_head" else pattern
+        hits = [site for site in known if _matches(role, site, where)]
         hits = [site for site in hits if layers is None or site.layer in layers]
         if not hits:
             raise UsageError(
