@@ -129,7 +129,7 @@ def test_overrides_address_a_type_or_an_index() -> None:
         ("=3", "expected path=value"),
         ("calibration..samples=3", "expected path=value"),
         ("transforms.rot.enabled=false", "'rot' names no single part of transforms: there is rotate"),
-        ("weights.2.clip=null", "'1' names no single part of weights: there is 0"),
+        ("weights.2.clip=null", "'2' names no single part of weights: there is 0, 1"),
         ("name.first=x", "name has no parts"),
         ("calibration.samples=0", r"Expected `int` >= 1 - at `\$\.calibration\.samples`"),
         ("calibration.sample=3", "unknown field `sample`"),
