@@ -62,9 +62,10 @@ def open_model(ref: str) -> Checkpoint:
     return made(ref, _config(ref) | {"quantization_config": CACHE}, _compressed)
 
 
-def original(ref: str) -> Checkpoint:
-    """What a synthetic model's compressed form would have been made of: random halves."""
-    return made(ref, _config(ref), _plain)
+def original(ref: str, layers: int | None = None) -> Checkpoint:
+    """What a synthetic model's compressed form would have been made of: random halves. `layers`: so many."""
+    fewer = {} if layers is None else {"num_hidden_layers": layers}
+    return made(ref, _config(ref) | fewer, _plain)
 
 
 def made(name: str, config: dict[str, Any], make: Make) -> Checkpoint:
@@ -93,7 +94,7 @@ def shapes(spec: ModelSpec) -> dict[str, tuple[int, int]]:
 
 def _compressed(site: str, shape: tuple[int, int]) -> Coded:
     if site == roles.EMBEDDING:
-        return _coded(shape, EMBEDDING, _integers(site, shape), None)
+        return _coded(shape, EMBEDDING, _integers(site, shape), EMBEDDING)
     return _coded(shape, WEIGHTS, _two_level(site, shape), ACTIVATIONS)
 
 

@@ -22,10 +22,11 @@ Layers = Annotated[str, Meta(pattern=r"^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What becomes of the matrices it matches. Of several that match one matrix, the last in the list holds.
 
-    `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head), `linear` for the seven of every layer, or
-    `re:` and a pattern that must cover a site's whole name; a tied lm_head is the embedding. `layers`: "0-3,29"; None means all.
-    No terms: the matrix is left as it is. `metric`: what says which errors cost: what the matrix reads
-    (`activations`), the model's loss by its diagonal Fisher information (`fisher`), or nothing (`identity`).
+    `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head; a tied lm_head is the embedding), `linear`
+    for the seven of every layer, or `re:` and a pattern that must cover a site's whole name. `layers`:
+    "0-3,29"; None means all. No terms: the matrix is left as it is. `metric`: what says which errors cost:
+    what the matrix reads (`activations`), the model's loss by its diagonal Fisher information (`fisher`), or
+    nothing (`identity`).
     `order`: columns are coded by rising power (mean x^2) of their inputs, which are gathered so at run time.
     """
 
