@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -54,6 +55,11 @@ def test_a_pod_fits_its_server(pod: Fields, container: Fields) -> None:
     assert liveness["failureThreshold"] * liveness["periodSeconds"] > given["drain_seconds"]
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in pod["volumes"]}
+
+
+@pytest.mark.parametrize("document", documents("kubernetes.yaml"), ids=lambda each: each["kind"])
+def test_kubernetes_knows_every_field(document: Fields) -> None:
+    kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_the_service_and_the_policy_mean_the_deployments_pods() -> None:
