@@ -1,6 +1,11 @@
-// Blocks of a row, 1 x group, of which some are kept. Packed as stored, but for scales, each array from a multiple of
-// 64 bytes on: offset uint32 (rows + 1) | index uint16, which block | scale float32 | zero uint8 | codes of 4 bits
-// (kBsr4), or value float16 (kBsr16). A block may reach past the last column, where activations are 0.
+// Blocks of a row, 1 x group, of which some are kept. Packed, each array from a multiple of 64 bytes on:
+//
+//   offset uint32 (rows + 1) | index uint16, which block | value float16                                       of kBsr16
+//   offset | index | scale float16 | zero uint8 | codes of 4 bits, a byte for each column of two blocks        of kBsr4
+//
+// where the blocks of a row are taken in pairs, the first's codes in the lower halves of the bytes. If they are an odd number
+// an empty one follows, which nobody multiplies, and the lowest bit of the row's offset says so. A block may reach past the
+// last column, where activations are 0.
 #pragma once
 #include "source.h"
 
@@ -10,11 +15,23 @@ namespace {
 struct Bsr {
   int32_t group;
   const uint32_t* offset;
-  const uint16_t* index;
-  const float* scale;
+  const uint16_t *index, *scale;
   const uint8_t *zero, *codes;
   const uint16_t* value;
 };
+
+// Of a row.
+struct KeptBlocks {
+  uint32_t begin, end;
+};
+
+inline KeptBlocks kept_blocks(int32_t kind, const Bsr& m, int64_t row) {
+  const uint32_t a = m.offset[row], b = m.offset[row + 1];
+  if (kind == kBsr16) return {a, b};
+  return {a & ~1u, (b & ~1u) - (a & 1)};
+}
+
+constexpr int64_t kPastBsr = 64;  // bytes that vector loads may run into
 
 struct BsrBytes {
   int64_t index, scale, zero, codes, all;  // offsets in the data, and its size
@@ -22,8 +39,8 @@ struct BsrBytes {
     const bool coded = kind == kBsr4;
     index = round_up((rows + 1) * 4, 64);
     scale = index + round_up(blocks * 2, 64);
-    zero = scale + (coded ? round_up(blocks * 4, 64) : 0);
-    codes = zero + (coded ? round_up(blocks, 64) : 0);
+    zero = scale + (coded ? round_up(blocks * 2 + kPastBsr, 64) : 0);
+    codes = zero + (coded ? round_up(blocks + kPastBsr, 64) : 0);
     all = codes + round_up(blocks * group * (coded ? 1 : 4) / 2, 64);
   }
 };
@@ -31,39 +48,65 @@ struct BsrBytes {
 inline Bsr bsr_of(const Matrix* w) {
   const auto* at = static_cast<const uint8_t*>(w->data);
   const auto* offset = reinterpret_cast<const uint32_t*>(at);
-  const BsrBytes b(w->kind, w->rows, offset[w->rows], w->group);
-  return {w->group, offset, reinterpret_cast<const uint16_t*>(at + b.index), reinterpret_cast<const float*>(at + b.scale),
-          at + b.zero, at + b.codes, reinterpret_cast<const uint16_t*>(at + b.codes)};
+  const BsrBytes b(w->kind, w->rows, w->kind == kBsr4 ? offset[w->rows] & ~1u : offset[w->rows], w->group);
+  const auto half = [&](int64_t from) { return reinterpret_cast<const uint16_t*>(at + from); };
+  return {w->group, offset, half(b.index), half(b.scale), at + b.zero, at + b.codes, half(b.codes)};
 }
 
-// From offset | index | codes | scale float16 | zero, or offset | index | value.
-inline size_t lay_bsr(const Pieces* from, void* to) {
-  const int64_t blocks = from->length[1];
-  const BsrBytes b(from->kind, from->rows, blocks, from->group);
+// From offset | index | value.
+inline size_t lay_bsr16(const Pieces* from, void* to) {
+  const BsrBytes b(from->kind, from->rows, from->length[1], from->group);
   if (!to) return size_t(b.all);
   auto* at = static_cast<uint8_t*>(to);
   memcpy(at, from->array[0], size_t(from->length[0]) * 4);
-  memcpy(at + b.index, from->array[1], size_t(blocks) * 2);
-  memcpy(at + b.codes, from->array[2], size_t(from->length[2]) * (from->kind == kBsr4 ? 1 : 2));
-  if (from->kind != kBsr4) return size_t(b.all);
-  auto* scale = reinterpret_cast<float*>(at + b.scale);
-  for (int64_t j = 0; j < blocks; ++j) scale[j] = half_to_float(static_cast<const uint16_t*>(from->array[3])[j]);
-  memcpy(at + b.zero, from->array[4], size_t(blocks));
+  memcpy(at + b.index, from->array[1], size_t(from->length[1]) * 2);
+  memcpy(at + b.codes, from->array[2], size_t(from->length[2]) * 2);
   return size_t(b.all);
 }
 
+// From offset | index | codes | scale float16 | zero.
+inline size_t lay_bsr4(const Pieces* from, void* to) {
+  const auto* offset = static_cast<const uint32_t*>(from->array[0]);
+  int64_t blocks = 0;
+  for (int32_t r = 0; r < from->rows; ++r) blocks += round_up(offset[r + 1] - offset[r], 2);
+  const BsrBytes b(from->kind, from->rows, blocks, from->group);
+  if (!to) return size_t(b.all);
+  auto* at = static_cast<uint8_t*>(to);
+  auto *begin = reinterpret_cast<uint32_t*>(at), *index = begin;
+  const auto half = [&](int64_t place) { return reinterpret_cast<uint16_t*>(at + place); };
+  const auto *which = static_cast<const uint16_t*>(from->array[1]), *scale = static_cast<const uint16_t*>(from->array[3]);
+  const auto *codes = static_cast<const uint8_t*>(from->array[2]), *zero = static_cast<const uint8_t*>(from->array[4]);
+  uint32_t next = 0;
+  for (int32_t r = 0; r < from->rows; ++r) {
+    const uint32_t kept = offset[r + 1] - offset[r];
+    *index++ = next | (kept & 1);
+    for (uint32_t i = 0; i < kept; ++i, ++which, ++scale, ++zero, codes += from->group / 2) {
+      const uint32_t j = next + i;
+      half(b.index)[j] = *which, half(b.scale)[j] = *scale, at[b.zero + j] = *zero;
+      uint8_t* pair = at + b.codes + int64_t(j / 2) * from->group;
+      for (int32_t k = 0; k < from->group; ++k) pair[k] |= uint8_t((codes[k / 2] >> k % 2 * 4 & 15) << j % 2 * 4);
+    }
+    next += kept + (kept & 1);
+  }
+  *index = next;
+  return size_t(b.all);
+}
+
+inline size_t lay_bsr(const Pieces* from, void* to) { return from->kind == kBsr4 ? lay_bsr4(from, to) : lay_bsr16(from, to); }
+
 // Weight i of kept block j.
 inline float bsr_weight(int32_t kind, const Bsr& m, int64_t j, int32_t i) {
-  const int64_t at = j * m.group + i;
-  if (kind == kBsr16) return half_to_float(m.value[at]);
-  return m.scale[j] * float(int32_t(code_at(m.codes, at, 4)) - m.zero[j]);
+  if (kind == kBsr16) return half_to_float(m.value[j * m.group + i]);
+  const int32_t code = m.codes[j / 2 * m.group + i] >> j % 2 * 4 & 15;
+  return half_to_float(m.scale[j]) * float(code - m.zero[j]);
 }
 
 // f(column, weight) for all that is kept of a row, but what lies past its end.
 template <class F>
 inline void bsr_each(const Matrix* w, int32_t r, const F& f) {
   const Bsr m = bsr_of(w);
-  for (uint32_t j = m.offset[r]; j < m.offset[r + 1]; ++j) {
+  const KeptBlocks kept = kept_blocks(w->kind, m, r);
+  for (uint32_t j = kept.begin; j < kept.end; ++j) {
     const int32_t first = m.index[j] * m.group, end = first + m.group < w->cols ? first + m.group : w->cols;
     for (int32_t k = first; k < end; ++k) f(k, bsr_weight(w->kind, m, j, k - first));
   }

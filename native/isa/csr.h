@@ -11,10 +11,12 @@ struct Csr {
   const uint16_t *index, *value;
 };
 
+constexpr int64_t kPastCsr = 32;  // bytes that vector loads may run into
+
 struct CsrBytes {
   int64_t index, value, all;  // offsets in the data, and its size
   CsrBytes(int64_t rows, int64_t nonzeros)
-      : index(round_up((rows + 1) * 4, 64)), value(index + round_up(nonzeros * 2, 64)), all(value + round_up(nonzeros * 2, 64)) {}
+      : index(round_up((rows + 1) * 4, 64)), value(index + round_up(nonzeros * 2, 64)), all(value + round_up(nonzeros * 2 + kPastCsr, 64)) {}
 };
 
 inline Csr csr_of(const Matrix* w) {

@@ -1,10 +1,11 @@
 // Planes of digits -1, 0, 1. Packed 32 rows together, whatever the instruction set: a tile holds, group after group and of
 // each in turn every plane,
 //
-//   32 scales (float16) | of each column two words of 32 bits: whose digit is 1, whose is -1
+//   32 scales (float16) | of every 16 columns a word of 32 bits for each row: nibble j has the digits of columns 2j and 2j + 1
 //
-// Bit n of a word belongs to row n of the tile, so every set takes as many of its bits as it has lanes. Rows past the last
-// have digits 0. As stored: digits uint8 (planes, rows, ceil(cols/5)), base 3 | scale float16 (planes, rows, groups).
+// A digit is two bits: 1, or 2 for -1. A nibble thus names one of the sums that two inputs can make. Groups are padded to 16
+// columns and rows to a tile with digits 0. As stored: digits uint8 (planes, rows, ceil(cols/5)), base 3 | scale float16
+// (planes, rows, groups).
 #pragma once
 #include "source.h"
 
@@ -12,7 +13,8 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kTritRows = 32, kTritsPerByte = 5;
-constexpr int64_t kTritScales = 2 * kTritRows, kTritColumn = 8;  // bytes
+constexpr int32_t kTritColumns = 16;                                              // of a word
+constexpr int64_t kTritScales = 2 * kTritRows, kTritBlock = 4 * kTritRows;  // bytes: of a group's scales, of a word of every row
 
 struct Trits {
   int32_t cols, group, groups, planes;
@@ -20,15 +22,18 @@ struct Trits {
   uint8_t* data;
 
   Trits(int32_t cols, int32_t group, int64_t planes, void* data)
-      : cols(cols), group(group), groups(int32_t(group_count(cols, group))), planes(int32_t(planes)),
-        tile(planes * (groups * kTritScales + cols * kTritColumn)), data(static_cast<uint8_t*>(data)) {}
+      : cols(cols), group(group), groups(int32_t(group_count(cols, group))), planes(int32_t(planes)), tile(0),
+        data(static_cast<uint8_t*>(data)) {
+    tile = planes * ((groups - 1) * bytes(0) + bytes(groups - 1));
+  }
 
   int32_t columns(int32_t g) const { return cols - g * group < group ? cols - g * group : group; }
+  // Of a group in a plane.
+  int64_t bytes(int32_t g) const { return kTritScales + div_up(columns(g), kTritColumns) * kTritBlock; }
 
-  // A group's scales in a plane, behind which its columns lie.
+  // A group's scales in a plane, behind which its words lie.
   uint8_t* plane(int64_t row, int32_t g, int32_t p) const {
-    const int64_t before = g * kTritScales + int64_t(g) * group * kTritColumn;
-    return data + row / kTritRows * tile + planes * before + p * (kTritScales + columns(g) * kTritColumn);
+    return data + row / kTritRows * tile + planes * (g * bytes(0)) + p * bytes(g);
   }
 };
 
@@ -37,20 +42,21 @@ inline Trits trits_of(const Matrix* w) {
   return {w->cols, w->group, int64_t(w->bytes) / (div_up(w->rows, kTritRows) * one.tile), w->data};
 }
 
-inline int32_t digit_at(const uint8_t* column, int32_t n) {
-  uint32_t plus, minus;
-  memcpy(&plus, column, 4), memcpy(&minus, column + 4, 4);
-  return int32_t(plus >> n & 1) - int32_t(minus >> n & 1);
+// Digit i of a group of row r, from its words.
+inline int32_t digit_at(const uint8_t* words, int32_t r, int32_t i) {
+  const int32_t in = i % kTritColumns;
+  const uint8_t byte = words[i / kTritColumns * kTritBlock + r % kTritRows * 4 + in / 4];
+  const int32_t digit = byte >> in % 4 * 2 & 3;
+  return digit == 2 ? -1 : digit;
 }
 
 // Group g of row r in plane p, from the row's digits in base 3.
 inline void lay_trit_group(const Trits& t, const uint8_t* digits, int32_t r, int32_t g, int32_t p) {
   constexpr int32_t kPowers[] = {1, 3, 9, 27, 81};
-  uint8_t* column = t.plane(r, g, p) + kTritScales;
-  const int32_t byte = r % kTritRows / 8;
-  for (int32_t i = 0; i < t.columns(g); ++i, column += kTritColumn) {
-    const int32_t k = g * t.group + i, digit = digits[k / kTritsPerByte] / kPowers[k % kTritsPerByte] % 3;
-    if (digit != 1) column[(digit == 0 ? 4 : 0) + byte] |= uint8_t(1 << r % 8);
+  uint8_t* words = t.plane(r, g, p) + kTritScales + r % kTritRows * 4;
+  for (int32_t i = 0; i < t.columns(g); ++i) {
+    const int32_t k = g * t.group + i, digit = digits[k / kTritsPerByte] / kPowers[k % kTritsPerByte] % 3, in = i % kTritColumns;
+    if (digit != 1) words[i / kTritColumns * kTritBlock + in / 4] |= uint8_t((digit == 0 ? 2 : 1) << in % 4 * 2);
   }
 }
 
@@ -77,7 +83,7 @@ void each_trit(const Trits& t, int32_t r, const F& f) {
       uint16_t scale;
       memcpy(&scale, at + r % kTritRows * 2, 2);
       for (int32_t i = 0; i < t.columns(g); ++i)
-        f(g * t.group + i, half_to_float(scale), digit_at(at + kTritScales + i * kTritColumn, r % kTritRows));
+        f(g * t.group + i, half_to_float(scale), digit_at(at + kTritScales, r, i));
     }
 }
 

@@ -9,6 +9,8 @@
 namespace intaglio {
 namespace {
 
+constexpr int kLookupRows = L >= 16 ? 4 : 2;  // of one token
+
 template <int R, int T>
 struct LookupSums {
   VF of[R][T][2];
@@ -40,7 +42,10 @@ INTAGLIO_INLINE void lookup_block(const Entries<1 << Bits> (&table)[R], const ui
   for (int v = 0; v < kWords; v += L) {
     VI words[R];
     INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) words[r] = loadi(codes[r] + v);
+    for (int r = 0; r < R; ++r) {
+      words[r] = loadi(codes[r] + v);
+      if (T == 1 && v % kWords == 0) prefetch_far(reinterpret_cast<const uint8_t*>(codes[r]) + kAhead);
+    }
     lookup_fields<Bits, R, T>(table, words, x + v, ldx, used, sums);
   }
 }
@@ -77,8 +82,8 @@ void lookup_tokens(const Matrix* w, const Activations* x, int32_t token0, int32_
     for (int32_t r = row0; r < row1; ++r) lookup_tile<Bits, 1, 4>(w, m, x, t, r, out);
   for (; t < token1; ++t) {
     int32_t r = row0;
-    for (; r + 2 <= row1; r += 2) lookup_tile<Bits, 2, 1>(w, m, x, t, r, out);
-    if (r < row1) lookup_tile<Bits, 1, 1>(w, m, x, t, r, out);
+    for (; r + kLookupRows <= row1; r += kLookupRows) lookup_tile<Bits, kLookupRows, 1>(w, m, x, t, r, out);
+    for (; r < row1; ++r) lookup_tile<Bits, 1, 1>(w, m, x, t, r, out);
   }
 }
 
