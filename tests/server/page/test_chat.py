@@ -26,7 +26,7 @@ def turns(script: Script) -> list[tuple[str, str]]:
 
 
 def test_an_answer_streams(page: Page, script: Script) -> None:
-    script.every, script.pause = ["One", " two", " three"], 0.2
+    script.every, script.pause = ["One", " two", " three"], 1.0  # each is seen, however slow the machine
     page.send("Count")
     page.until(lambda: page.all(".waiting"), "sign of waiting")
     assert page.text(".meta") == "Waiting for the first token"
