@@ -57,6 +57,26 @@ def test_a_client_that_leaves_before_the_first_byte(running: Running) -> None:
     eventually(lambda: idle(running))
 
 
+CLIENT = """
+import json, sys, httpx
+with httpx.stream("POST", sys.argv[1], json=json.loads(sys.argv[2]), timeout=60) as answer:
+    for line in answer.iter_lines():
+        print(line, flush=True)
+"""
+
+
+def test_a_client_that_is_killed_frees_its_pages(running: Running) -> None:
+    ask = json.dumps({**LONGER, "stream": True})
+    command = [sys.executable, "-c", CLIENT, f"{running.url}/v1/completions", ask]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout
+        assert client.stdout.readline().startswith("data: ")
+        assert running.llms["tiny"].scheduler.busy
+        client.kill()
+    assert client.returncode == -signal.SIGKILL
+    eventually(lambda: idle(running))
+
+
 def written(ask: dict[str, Any]) -> bytes:
     """A request as it goes over the wire."""
     body = json.dumps(ask).encode()
