@@ -12,7 +12,7 @@ export class Settings {
       if (form.elements[name]) form.elements[name].value = value;
     }
     form.oninput = () => this.#changed();
-    form.onreset = () => setTimeout(() => this.#changed()); // when the fields are empty
+    form.onreset = () => this.#emptied();
     form.onsubmit = (event) => event.preventDefault();
     this.#numbers.forEach(check);
   }
@@ -28,6 +28,12 @@ export class Settings {
 
   get #numbers() {
     return [...this.#form.querySelectorAll("input[type=number]")];
+  }
+
+  // The fields are empty only after this event; what is kept must not wait for that.
+  #emptied() {
+    save("settings", {});
+    setTimeout(() => this.#numbers.forEach(check));
   }
 
   #changed() {
