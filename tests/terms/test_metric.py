@@ -33,8 +33,9 @@ def test_a_block_is_the_metric_of_its_inputs(h: torch.Tensor | None) -> None:
 
 
 def test_relative_error() -> None:
-    assert Metric(H).relative(DELTA, DELTA) == 0
-    assert Metric(H).relative(DELTA, torch.zeros_like(DELTA)) == pytest.approx(1)
+    assert Metric(H).relative(DELTA, torch.zeros_like(DELTA)) == 0
+    assert Metric(H).relative(DELTA, DELTA) == pytest.approx(1)
+    assert Metric(H).relative(DELTA, DELTA / 2) == pytest.approx(0.25)
     assert Metric(H).relative(torch.zeros_like(DELTA), torch.zeros_like(DELTA)) == 0
 
 
@@ -52,3 +53,15 @@ def test_elements_weigh_each_error_alone() -> None:
 def test_a_diagonal_is_elements_alike_in_every_row() -> None:
     d = H.diagonal().clone()
     assert Metric(elements=d.expand(5, 12)).error(DELTA) == pytest.approx(Metric(d).error(DELTA), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "metric", [Metric(), Metric(H), Metric(elements=DELTA.square())], ids=["identity", "full", "elements"]
+)
+@pytest.mark.parametrize("at_once", [1, 24, 36, 60])
+def test_many_rows_are_weighed_in_parts(
+    metric: Metric, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = metric.error(DELTA)
+    monkeypatch.setattr("intaglio.terms.metric.AT_ONCE", at_once)
+    assert metric.error(DELTA) == pytest.approx(whole, rel=1e-6)

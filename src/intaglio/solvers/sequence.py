@@ -59,7 +59,7 @@ class InSequence:
                 notes |= found.notes
                 rest = rest - terms[done].decode(found.state, (w.shape[0], w.shape[1]))
                 done += 1
-        notes["error"] = metric.relative(w.float(), w.float() - rest)
+        notes["error"] = metric.relative(w.float(), rest)
         stored_bias = None if bias is None else to_numpy(bias.float())
         return Coded((w.shape[0], w.shape[1]), tuple(terms), state, activation, stored_bias, notes)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
+AT_ONCE = 1 << 24  # elements
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -67,10 +69,15 @@ class Metric:
         return ((delta @ self.h.float()) * delta).sum(-1)
 
     def error(self, delta: Tensor) -> float:
-        """Mean over the rows of delta (out, in)."""
-        return float(self.rows(delta.float()).double().mean())
+        """Mean over the rows of delta (out, in), of which few are squared at once: it may be a vocabulary."""
+        step = max(1, AT_ONCE // delta.shape[1])
+        parts = (self._of_rows(i, step).rows(delta[i : i + step].float()) for i in range(0, len(delta), step))
+        return float(torch.cat(list(parts)).double().mean())
 
-    def relative(self, w: Tensor, approximation: Tensor) -> float:
-        """Error as a share of the output's own power: 0 is exact, 1 as bad as all zeros."""
+    def relative(self, w: Tensor, rest: Tensor) -> float:
+        """What is left of W as a share of its output's power: 0 is exact, 1 as bad as all zeros."""
         power = self.error(w)
-        return self.error(approximation - w) / power if power > 0 else 0.0
+        return self.error(rest) / power if power > 0 else 0.0
+
+    def _of_rows(self, begin: int, count: int) -> Metric:
+        return self if self.elements is None else Metric(elements=self.elements[begin : begin + count])
