@@ -75,9 +75,9 @@ def main() -> None:
 
 
 def recipe_names(given: str) -> list[str]:
-    from intaglio.recipe import shipped_names
+    from intaglio.comparison.request import Request
 
-    return list(shipped_names()) if given == "all" else given.split(",")
+    return list(Request(model="", recipes=tuple(given.split(","))).loaded())
 
 
 if __name__ == "__main__":

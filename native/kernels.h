@@ -5,6 +5,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 namespace intaglio {
 
@@ -61,6 +62,11 @@ struct Pieces {
   int32_t group;  // what else the kind has to be told, or 0
   const void* array[kMostPieces];
   int64_t length[kMostPieces];  // in elements
+
+  // Array i as it is; one without elements may be null, which memcpy forbids.
+  void copy(int i, size_t width, void* to) const {
+    if (length[i]) memcpy(to, array[i], size_t(length[i]) * width);
+  }
 };
 
 // A matrix repacked for one instruction set. Opaque bytes in `data`, 64-byte aligned, zero before it is packed.

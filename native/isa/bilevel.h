@@ -32,9 +32,9 @@ inline size_t lay_bilevel(const Pieces* from, void* to) {
   const BilevelBytes bytes(from->rows, from->cols, from->group);
   if (to) {
     auto* at = static_cast<uint8_t*>(to);
-    memcpy(at, from->array[0], size_t(from->length[0]));
-    memcpy(at + bytes.statistics, from->array[1], size_t(from->length[1]));
-    memcpy(at + bytes.ranges, from->array[2], size_t(from->length[2]) * 2);
+    from->copy(0, 1, at);
+    from->copy(1, 1, at + bytes.statistics);
+    from->copy(2, 2, at + bytes.ranges);
   }
   return size_t(bytes.all);
 }

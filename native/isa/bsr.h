@@ -58,9 +58,9 @@ inline size_t lay_bsr16(const Pieces* from, void* to) {
   const BsrBytes b(from->kind, from->rows, from->length[1], from->group);
   if (!to) return size_t(b.all);
   auto* at = static_cast<uint8_t*>(to);
-  memcpy(at, from->array[0], size_t(from->length[0]) * 4);
-  memcpy(at + b.index, from->array[1], size_t(from->length[1]) * 2);
-  memcpy(at + b.codes, from->array[2], size_t(from->length[2]) * 2);
+  from->copy(0, 4, at);
+  from->copy(1, 2, at + b.index);
+  from->copy(2, 2, at + b.codes);
   return size_t(b.all);
 }
 

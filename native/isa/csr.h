@@ -30,9 +30,9 @@ inline size_t lay_csr(const Pieces* from, void* to) {
   const CsrBytes bytes(from->rows, from->length[1]);
   if (to) {
     auto* at = static_cast<uint8_t*>(to);
-    memcpy(at, from->array[0], size_t(from->length[0]) * 4);
-    memcpy(at + bytes.index, from->array[1], size_t(from->length[1]) * 2);
-    memcpy(at + bytes.value, from->array[2], size_t(from->length[2]) * 2);
+    from->copy(0, 4, at);
+    from->copy(1, 2, at + bytes.index);
+    from->copy(2, 2, at + bytes.value);
   }
   return size_t(bytes.all);
 }

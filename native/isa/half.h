@@ -18,6 +18,8 @@ inline float bits_float(uint32_t u) {
   return x;
 }
 
+inline float power_of_two(int32_t n) { return bits_float(uint32_t(127 + n) << 23); }  // -126 <= n <= 127
+
 // The bits of 2^-120: a token with nothing larger counts as zeros, for 127 over it would not be a number.
 constexpr uint32_t kSmallestToken = 0x03800000;
 

@@ -51,7 +51,7 @@ inline size_t lay_lookup(const Pieces* from, void* to) {
     for (int64_t r = 0; r < from->rows; ++r)
       lay_lookup_row(static_cast<const uint8_t*>(from->array[0]) + r * width, from->cols, from->group,
                      static_cast<uint32_t*>(to) + r * words);
-    memcpy(static_cast<uint8_t*>(to) + codes, from->array[1], size_t(tables));
+    from->copy(1, 2, static_cast<uint8_t*>(to) + codes);
   }
   return size_t(codes + tables + 64);
 }

@@ -158,6 +158,13 @@ inline float sum(VF v) { return _mm512_reduce_add_ps(v); }
 inline float most(VF v) { return _mm512_reduce_max_ps(v); }
 inline VF to_float(VI v) { return _mm512_cvtepi32_ps(v); }
 inline VI to_int(VF v) { return _mm512_cvtps_epi32(v); }
+#define INTAGLIO_HAS_EXPONENT
+struct Exponent {  // t as a whole number and a rest of at most a half
+  VF whole, rest;
+
+  inline explicit Exponent(VF t) : whole(_mm512_roundscale_ps(t, 0)), rest(_mm512_reduce_ps(t, 0)) {}
+  inline VF raise(VF x) const { return _mm512_scalef_ps(x, whole); }  // x * 2^whole
+};
 inline VI load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first

@@ -1,5 +1,7 @@
 """What goes wrong for a user: each is one sentence and an exit code, never a traceback."""
 
+ERROR = "error: "  # what the sentence follows, on stderr
+
 
 class IntaglioError(Exception):
     """Something failed: names the thing, what was found and what would work. Exit code 1."""

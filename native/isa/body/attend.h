@@ -56,10 +56,10 @@ inline void finish_rows(const Block& b, int64_t row0) {
     const int64_t query = (row0 + r) / a->rep, head = (row0 + r) % a->rep;
     float* to = a->out + query * a->ldo + head * dim;
     const float* from = b.out + r * out_floats(a->layout);
-    const float total = sum(loadf(b.s->sum[r])), scale = a->partial || total == 0 ? 1 : 1 / total;
-    map(from, from, dim, to, [&](VF x, VF) { return mulf(x, setf(scale)); });
+    const float total = sum(loadf(b.s->sum[r])), scale = a->partial || total == 0 ? 1 : 1 / total, taken = sum(loadf(b.s->taken[r]));
+    map(from, from, dim, to, [&](VF x, VF) { return mulf(subf(x, setf(taken)), setf(scale)); });
     if (!a->partial) continue;
-    a->partial[2 * (row0 + r)] = b.s->most[r];
+    a->partial[2 * (row0 + r)] = b.s->most[r] / kLog2E;
     a->partial[2 * (row0 + r) + 1] = total;
   }
 }
@@ -70,7 +70,8 @@ inline void attend(const Attend* a) {
   auto* out = reinterpret_cast<float*>(q8 + kRows * query_bytes(a->layout));
   const int64_t rows = int64_t(a->queries) * a->rep;
   for (int64_t row0 = 0; row0 < rows; row0 += kRows) {
-    Block b{a, reinterpret_cast<AttendState*>(bytes), q8, out, int32_t(rows - row0 < kRows ? rows - row0 : kRows)};
+    Block b{a, reinterpret_cast<AttendState*>(bytes), q8, out, int32_t(rows - row0 < kRows ? rows - row0 : kRows),
+            a->softcap > 0 ? a->scale : a->scale * kLog2E};
     start_rows(b, row0);
     const int32_t begin = b.s->begin[0], end = b.s->end[b.rows - 1];  // both grow with the row
     for (int32_t page = begin / kPage; page * kPage < end && begin < end; ++page) {

@@ -11,14 +11,14 @@ inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
   const Layout l = layout_of(&m);
   const int64_t groups = group_count(m.cols, m.group);
   if (to) {
-    const Source s{kW4, m.rows, m.cols, 8, m.group, from->array[0], nullptr, nullptr, nullptr};
+    const Source s{kW4, m.rows, m.cols, 8, m.group, from->array[0], nullptr, nullptr, nullptr, nullptr};
     const auto* statistics = static_cast<const uint8_t*>(from->array[1]);
     for (int32_t r = 0; r < m.rows; ++r) {
       uint8_t* tile = static_cast<uint8_t*>(to) + r / L * l.bytes;
       pack_codes(s, row_codes(s, r), r % L, tile);
       for (int64_t g = 0; g < groups; ++g) tile[l.zeros + g * L + r % L] = statistics[r * groups + g];
     }
-    memcpy(static_cast<uint8_t*>(to) + ranges_at(&m, l, 0), from->array[2], size_t(from->length[2]) * 2);
+    from->copy(2, 2, static_cast<uint8_t*>(to) + ranges_at(&m, l, 0));
   }
   return size_t(ranges_at(&m, l, round_up(m.rows, 2 * L)));
 }

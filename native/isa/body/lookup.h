@@ -44,7 +44,7 @@ INTAGLIO_INLINE void lookup_block(const Entries<1 << Bits> (&table)[R], const ui
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) {
       words[r] = loadi(codes[r] + v);
-      if (T == 1 && v % kWords == 0) prefetch_far(reinterpret_cast<const uint8_t*>(codes[r]) + kAhead);
+      if (T == 1 && v == 0) prefetch_far(reinterpret_cast<const uint8_t*>(codes[r]) + kAhead);
     }
     lookup_fields<Bits, R, T>(table, words, x + v, ldx, used, sums);
   }

@@ -11,9 +11,9 @@ constexpr int kRows = 48;
 struct AttendState {
   float p[kRows][kPage];  // scores, then (of a plain V) probabilities
   int32_t pairs[kRows][kPage / 2];  // for codes: p / p_scale less 2^15 as 16 bits, of slots j and j + kPage/2
-  float sum[kRows][L];  // of the probabilities, lane by lane
-  float most[kRows], keep[kRows], offset[kRows], p_scale[kRows], q_scale[kRows];
-  float v_scale[kPage], v_zero[kPage];  // of the page
+  float sum[kRows][L], taken[kRows][L];  // of the probabilities, and of what V's zero points take from every channel, lane by lane
+  float most[kRows], keep[kRows], p_scale[kRows], q_scale[kRows];
+  float v_scale[kPage], v_zero[kPage], v_most;  // of the page; v_most: the largest scale
   bool v_broken;
   int32_t q_sum[kRows], begin[kRows], end[kRows];
   const float* q[kRows];
@@ -32,6 +32,7 @@ struct Block {
   int8_t* q8;
   float* out;
   int32_t rows;
+  float scale;  // of the scores: their exponentials are to base 2, unless a softcap is yet to come
   // The head's part of the next page, if there is one. It is short and far from this one's, so no processor sees a stream
   // there: it is asked for while this page is worked on.
   const uint8_t *next_k = nullptr, *next_v = nullptr;
@@ -50,7 +51,7 @@ inline void start_rows(const Block& b, int64_t row0) {
     const int64_t query = (row0 + r) / b.a->rep, head = (row0 + r) % b.a->rep;
     b.s->q[r] = b.a->q + query * b.a->ldq + head * dim;
     b.s->most[r] = -INFINITY, b.s->q_scale[r] = 1;
-    storef(b.s->sum[r], setf(0));
+    storef(b.s->sum[r], setf(0)), storef(b.s->taken[r], setf(0));
     set_range(b.a, b.s, r, int32_t(query));
     if (!is_coded(b.a->layout)) continue;
     quantize(b.s->q[r], dim, dim, b.q8 + r * query_bytes(b.a->layout), &b.s->q_scale[r], &b.s->q_sum[r]);

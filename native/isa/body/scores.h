@@ -16,7 +16,7 @@ void float_scores(const Block& b, const Number* keys, int32_t r, float* p) {
     for (int t = 0; t < T; ++t) sum[t] = fma(setf(b.s->q[r + t][d]), k, sum[t]);
   }
   INTAGLIO_UNROLL
-  for (int t = 0; t < T; ++t) storef(p + t * kPage, mulf(sum[t], setf(b.a->scale)));
+  for (int t = 0; t < T; ++t) storef(p + t * kPage, mulf(sum[t], setf(b.scale)));
 }
 
 // Scores of T rows and R tiles of L tokens: q_scale * s * (codes.q - z * q_sum).
@@ -36,7 +36,7 @@ void coded_scores(const Block& b, const uint8_t* keys, const uint16_t* scale, co
     const int n = i / T, t = i % T;
     const VF s = load_half(scale + n * L), z = load_half(zero + n * L);
     const VF level = fnma(z, setf(float(b.s->q_sum[r + t])), to_float(acc[n][t]));
-    storef(p + t * kPage + n * L, mulf(mulf(level, s), setf(b.s->q_scale[r + t] * b.a->scale)));
+    storef(p + t * kPage + n * L, mulf(mulf(level, s), setf(b.s->q_scale[r + t] * b.scale)));
   }
 }
 

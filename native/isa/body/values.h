@@ -1,12 +1,13 @@
 // Probabilities of T query rows times a page's V. Plain V is multiplied in float32. Codes are multiplied as integers:
-// sum_t p s (code - z) = sum_t (p s) code - sum_t p s z, where p s is rounded to 16 bits of the page's largest and the
-// second sum is one number a row.
+// sum_t p s (code - z) = sum_t (p s) code - sum_t p s z, where p s is rounded to 16 bits of the most it could be in the page and the
+// second sum is one number a row, taken off at the end.
 #pragma once
 #include "rows.h"
 
 namespace intaglio {
 namespace {
 
+constexpr float kMostShift = 100;     // of a page's probabilities: below 2^-100 they need not be told apart
 constexpr int32_t kMiddle = 1 << 15;  // taken off the probabilities' integers: 16-bit products are signed
 
 // A page's visible slots of a row.
@@ -34,11 +35,15 @@ inline void hide(const Block& b, int32_t r) {
 inline void open_values(const Block& b, const uint8_t* page, int32_t slots) {
   AttendState* s = b.s;
   const uint16_t *scale = head_scales(b.a->layout, page, b.a->kv_head), *zero = head_zeros(b.a->layout, page, b.a->kv_head);
-  VF broken = setf(0);
   for (int32_t i = 0; i < kPage; i += L) storef(s->v_scale + i, load_half(scale + i)), storef(s->v_zero + i, load_half(zero + i));
   for (int32_t i = slots; i < kPage; ++i) s->v_scale[i] = s->v_zero[i] = 0;
-  for (int32_t i = 0; i < kPage; i += L) broken = addf(broken, subf(loadf(s->v_scale + i), loadf(s->v_scale + i)));
+  VF broken = setf(0), top = setf(0);
+  for (int32_t i = 0; i < kPage; i += L) {
+    const VF scale = loadf(s->v_scale + i);
+    broken = addf(broken, subf(scale, scale)), top = maxf(top, less(setf(0), scale, scale, setf(0)));
+  }
   s->v_broken = sum(broken) != 0;  // a NaN: some slot could not be coded
+  s->v_most = most(top);
 }
 
 // What the slots that row r sees, and no others, make of a page with a NaN among its scales.
@@ -47,26 +52,32 @@ inline void hide_broken(const Block& b, int32_t r, VF (&p)[kPage / L]) {
   for (int i = 0; i < kPage / L; ++i) {
     const VF scale = loadf(b.s->v_scale + i * L);
     p[i] = less(setf(0), p[i], mulf(p[i], scale), setf(0));
-    b.s->offset[r] += sum(subf(p[i], p[i]));
+    storef(b.s->taken[r], addf(loadf(b.s->taken[r]), subf(p[i], p[i])));
     p[i] = less(setf(0), p[i], p[i], setf(0));
   }
 }
 
-// Probabilities times V's scales become integers n: `p_scale` is the largest over 65535. What the zero points take away is
-// of the integers too, so that rounding weighs v and not its code.
-inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
+// The largest scale that a row sees: what it must not see must not matter, not even for rounding.
+inline float largest_scale(const Block& b, Span s, const VF (&p)[kPage / L]) {
+  if (s.begin == 0 && s.end == kPage) return b.s->v_most;
+  VF top = setf(0);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < kPage / L; ++i) top = maxf(top, less(setf(0), p[i], loadf(b.s->v_scale + i * L), setf(0)));
+  return most(top);
+}
+
+// Probabilities of at most 2^-shift times V's scales become integers n of 16 bits, of which one is worth `p_scale`. What the
+// zero points take away is of the integers too, so that rounding weighs v and not its code.
+inline void fold_values(const Block& b, int32_t r, Span s, int32_t shift, VF (&p)[kPage / L]) {
+  const float largest = largest_scale(b, s, p), step = largest / 65535 * power_of_two(-shift);
+  const VF inverse = setf(step > 0 ? 65535 / largest * power_of_two(shift) : 0);
+  storef(b.s->taken[r], mulf(loadf(b.s->taken[r]), setf(b.s->keep[r])));
   if (b.s->v_broken) hide_broken(b, r, p);
-  VF top = setf(0), taken = setf(0);
+  VI n[kPage / L];
+  VF taken = setf(0);
   INTAGLIO_UNROLL
   for (int i = 0; i < kPage / L; ++i) {
     if (!b.s->v_broken) p[i] = mulf(p[i], loadf(b.s->v_scale + i * L));
-    top = maxf(top, p[i]);
-  }
-  const float largest = most(top);
-  const VF inverse = setf(largest > 0 ? 65535 / largest : 0);
-  VI n[kPage / L];
-  INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L; ++i) {
     n[i] = to_int(mulf(p[i], inverse));
     taken = fma(to_float(n[i]), loadf(b.s->v_zero + i * L), taken);
   }
@@ -75,16 +86,17 @@ inline void fold_values(const Block& b, int32_t r, VF (&p)[kPage / L]) {
     const VI low = subi(n[i], seti(kMiddle)), high = subi(n[i + kPage / L / 2], seti(kMiddle));
     storei(b.s->pairs[r] + i * L, addi(andi(low, seti(0xffff)), shl<16>(high)));
   }
-  b.s->p_scale[r] = largest / 65535, b.s->offset[r] += sum(taken) * b.s->p_scale[r];
+  b.s->p_scale[r] = step;
+  storef(b.s->taken[r], fma(taken, setf(step), loadf(b.s->taken[r])));
 }
 
 // Scores become probabilities; remembers how much of the earlier sum is kept.
 template <bool Coded>
 inline void soften(const Block& b, int32_t r, Span s) {
   float* p = b.s->p[r];
-  b.s->keep[r] = 1, b.s->offset[r] = 0;
+  b.s->keep[r] = 1;
   if (s.begin == s.end) return hide(b, r);
-  if (b.a->softcap > 0) softcap(p, kPage, b.a->softcap);
+  if (b.a->softcap > 0) map(p, p, kPage, p, [&](VF v, VF) { return mulf(capped(v, b.a->softcap), setf(kLog2E)); });
   if (s.begin > 0 || s.end < kPage) mask(p, s);
   VF x[kPage / L];
   INTAGLIO_UNROLL
@@ -93,13 +105,13 @@ inline void soften(const Block& b, int32_t r, Span s) {
   INTAGLIO_UNROLL
   for (int i = 1; i < kPage / L; ++i) top = maxf(top, x[i]);
   const float highest = most(top), now = highest > b.s->most[r] ? highest : b.s->most[r];
-  if (now != b.s->most[r]) b.s->keep[r] = expf(b.s->most[r] - now);
+  if (now != b.s->most[r]) b.s->keep[r] = exp2f(b.s->most[r] - now);
   b.s->most[r] = now;
   VF total = mulf(loadf(b.s->sum[r]), setf(b.s->keep[r]));
   INTAGLIO_UNROLL
-  for (int i = 0; i < kPage / L; ++i) x[i] = exp_below(subf(x[i], setf(now))), total = addf(total, x[i]);
+  for (int i = 0; i < kPage / L; ++i) x[i] = exp2_below(subf(x[i], setf(now))), total = addf(total, x[i]);
   storef(b.s->sum[r], total);
-  if constexpr (Coded) return fold_values(b, r, x);
+  if constexpr (Coded) return fold_values(b, r, s, int32_t(now - highest < kMostShift ? now - highest : kMostShift), x);
   INTAGLIO_UNROLL
   for (int i = 0; i < kPage / L; ++i) storef(p + i * L, x[i]);
 }
@@ -170,9 +182,9 @@ void weigh_coded(const Block& b, const uint8_t* v, int64_t c, int32_t r) {
   float* out = b.out + r * ld + c * 2 * L;
   INTAGLIO_UNROLL
   for (int t = 0; t < T; ++t, out += ld) {
-    const VF keep = setf(b.s->keep[r + t]), offset = setf(b.s->offset[r + t]), scale = setf(b.s->p_scale[r + t]);
-    storef(out, fma(to_float(addi(low[t], all_low)), scale, subf(mulf(loadf(out), keep), offset)));
-    storef(out + L, fma(to_float(addi(high[t], all_high)), scale, subf(mulf(loadf(out + L), keep), offset)));
+    const VF keep = setf(b.s->keep[r + t]), scale = setf(b.s->p_scale[r + t]);
+    storef(out, fma(to_float(addi(low[t], all_low)), scale, mulf(loadf(out), keep)));
+    storef(out + L, fma(to_float(addi(high[t], all_high)), scale, mulf(loadf(out + L), keep)));
   }
 }
 

@@ -7,19 +7,44 @@
 namespace intaglio {
 namespace {
 
-// e^x for x up to 88.3, relative error below 2e-7; 0 below -87.7, where float32 has no normal number.
+constexpr float kLog2E = 1.44269504f, kLog2ELess = 1.925963e-8f;  // the second: what the first lacks
+
+#ifndef INTAGLIO_HAS_EXPONENT
+// t as a whole number and a rest of at most a half, for t up to 127.5; 2^whole is 0 from -127 down.
+struct Exponent {
+  VI whole;
+  VF rest;
+
+  INTAGLIO_INLINE explicit Exponent(VF t) {
+    const VF y = maxf(setf(-127), t);  // in this order it keeps NaN
+    whole = to_int(y), rest = subf(y, to_float(whole));
+  }
+  INTAGLIO_INLINE VF raise(VF x) const { return mulf(x, as_float(shl<23>(addi(whole, seti(127))))); }  // x * 2^whole
+};
+#endif
+
+// 2^r for r of about a half at most, relative error below 2e-7; 1 at 0.
+INTAGLIO_INLINE VF exp2_near(VF r) {
+  VF p = setf(1.326472731e-3f);
+  p = fma(p, r, setf(9.671512991e-3f));
+  p = fma(p, r, setf(5.550733581e-2f));
+  p = fma(p, r, setf(2.402224243e-1f));
+  p = fma(p, r, setf(6.931470037e-1f));
+  return fma(p, r, setf(1));
+}
+
+// 2^t for t up to 127.5; no more than the smallest normal number below -126, 0 at -infinity.
+INTAGLIO_INLINE VF exp2_below(VF t) {
+  const Exponent e(t);
+  return e.raise(exp2_near(e.rest));
+}
+
+// e^x for x up to 88.3, as exactly; no more than the smallest normal number below -87.3.
 INTAGLIO_INLINE VF exp_below(VF x) {
-  const VF y = maxf(setf(-88), x);  // in this order it keeps NaN
-  const VI n = to_int(mulf(y, setf(1.44269504f)));
-  const VF k = to_float(n), r = fnma(k, setf(-2.12194440e-4f), fnma(k, setf(0.693359375f), y));
-  VF p = setf(1.9875691500e-4f);
-  p = fma(p, r, setf(1.3981999507e-3f));
-  p = fma(p, r, setf(8.3334519073e-3f));
-  p = fma(p, r, setf(4.1665795894e-2f));
-  p = fma(p, r, setf(1.6666665459e-1f));
-  p = fma(p, r, setf(5.0000001201e-1f));
-  p = addf(fma(mulf(r, r), p, r), setf(1));
-  return mulf(p, as_float(shl<23>(addi(n, seti(127)))));  // n = -127, at the least, makes a power of 0
+  const VF y = maxf(setf(-90), x), t = mulf(y, setf(kLog2E));
+  const Exponent e(t);
+  const VF lost = fma(y, setf(kLog2ELess), fma(y, setf(kLog2E), subf(setf(0), t)));  // of t, in rounding
+  return e.raise(exp2_near(addf(e.rest, lost)));
 }
 
 // The same for any x: e^88.3 above that.
@@ -84,8 +109,10 @@ inline void axpy(float a, const float* x, int32_t n, float* y) {
   map(x, y, n, y, [&](VF u, VF v) { return fma(setf(a), u, v); });
 }
 
+INTAGLIO_INLINE VF capped(VF x, float cap) { return mulf(setf(cap), tanh(divf(x, setf(cap)))); }
+
 inline void softcap(float* x, int32_t n, float cap) {
-  map(x, x, n, x, [&](VF v, VF) { return mulf(setf(cap), tanh(divf(v, setf(cap)))); });
+  map(x, x, n, x, [&](VF v, VF) { return capped(v, cap); });
 }
 
 inline void rms_norm(const float* x, const float* weight, int32_t n, float eps, float* out) {

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import intaglio
-from intaglio.errors import IntaglioError
+from intaglio.errors import ERROR, IntaglioError
 
 # verb -> (module of this package, its line in --help)
 VERBS = {
@@ -74,7 +74,7 @@ def load(verb: str) -> TyperCommand:
 
 def fail(sentence: str, code: int) -> NoReturn:
     """Say what went wrong on stderr and end."""
-    typer.secho(f"error: {sentence}", err=True, fg="red" if sys.stderr.isatty() else None)
+    typer.secho(f"{ERROR}{sentence}", err=True, fg="red" if sys.stderr.isatty() else None)
     raise typer.Exit(code)
 
 
@@ -114,7 +114,7 @@ def report_unexpected(kind: type[BaseException], error: BaseException, trace: Tr
     if os.environ.get("INTAGLIO_DEBUG"):
         sys.__excepthook__(kind, error, trace)
     else:
-        print(f"error: unexpected {kind.__name__}: {error}", file=sys.stderr)
+        print(f"{ERROR}unexpected {kind.__name__}: {error}", file=sys.stderr)
         print("This is a mistake in intaglio; INTAGLIO_DEBUG=1 shows where.", file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from intaglio.cli.console import note
 from intaglio.cli.generate import statistics
-from intaglio.errors import IntaglioError, UsageError
+from intaglio.errors import ERROR, IntaglioError, UsageError
 
 if TYPE_CHECKING:
     from intaglio.engine.llm import LLM
@@ -79,7 +79,7 @@ class Conversation:
             request = self.llm.submit(self._fit(), self.params)  # refuses what has no room
         except IntaglioError as error:
             self.messages.pop()
-            note(f"error: {error}")
+            note(f"{ERROR}{error}")
             return
         with stoppable() as stopped:
             while not (request.finished or stopped()):

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import IO, NamedTuple
 
+from intaglio.errors import ERROR
+
 POLL = 0.1  # seconds
-ERROR = "error: "
 
 
 class Done(NamedTuple):
