@@ -116,42 +116,60 @@ int32_t Attention::first_key(int32_t position) const {
   return settings.window ? std::max(0, position - settings.window + 1) : 0;
 }
 
+int32_t Attention::first_span(const Step& step, const Span& span) const {
+  return first_key(step.position[span.first]) / kKeys;
+}
+
 void Attention::run(const Step& step, int32_t unit, const Worker& worker) const {
-  const int32_t kv_heads = cache->layout.kv_heads;
+  const int32_t kv_heads = cache->layout.kv_heads, parts = step.key_parts;
   const int32_t kv_head = unit % kv_heads, rest = unit / kv_heads;
-  if (step.key_parts == 0) return whole(step, step.query_span[rest], kv_head, worker);
-  const int32_t part = rest % step.key_parts;
-  for (int32_t i = part * step.key_spans / step.key_parts; i < (part + 1) * step.key_spans / step.key_parts; ++i) {
-    one_key_span(step, step.query_span[rest / step.key_parts], kv_head, i, worker);
-  }
+  if (parts == 0) whole(step, rest, kv_head, worker);
+  else part(step, step.query_span[rest / parts], kv_head, rest % parts, worker);
+}
+
+// Where a span of keys begins, if its head is read next.
+Ahead Attention::ahead(const Step& step, const Span& span, int32_t kv_head, int32_t key_span) const {
+  const int32_t position = step.position[span.first], key = std::max(key_span * kKeys, first_key(position));
+  if (key >= position + span.count) return {};
+  const int32_t page = step.chunk[span.chunk].pages[key / kPage];
+  return {cache->page(page, settings.layer, 0), cache->page(page, settings.layer, 1), kv_head};
 }
 
 // The kernel's order for one span of keys, with the tables of its pages filled in.
-Attend Attention::describe(const Step& step, const Span& span, int32_t kv_head, int32_t key_span,
+Attend Attention::describe(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, Ahead next,
                            const Worker& worker) const {
   const Chunk& c = step.chunk[span.chunk];
   const int32_t position = step.position[span.first], end = position + span.count;
   const int32_t visible = first_key(position) / kPage * kPage;
   const int32_t key_begin = std::max(key_span * kKeys, visible), key_end = std::min((key_span + 1) * kKeys, end);
-  const bool ahead = key_end < end;
-  for (int32_t j = key_begin / kPage; j < divide_up(key_end, kPage) + ahead; ++j) {
+  for (int32_t j = key_begin / kPage; j < divide_up(key_end, kPage); ++j) {
     worker.k_pages[j] = cache->page(c.pages[j], settings.layer, 0);
     worker.v_pages[j] = cache->page(c.pages[j], settings.layer, 1);
   }
   const int32_t column = kv_head * rep() * cache->layout.head_dim;
   return {&cache->layout, kv_head, rep(), span.count, position, settings.window, settings.scale, settings.softcap,
           q.row(span.first) + column, q.buffer->ld, worker.k_pages.data(), worker.v_pages.data(), key_begin, key_end,
-          worker.out.data(), rep() * cache->layout.head_dim, worker.partial.data(), worker.attend.data(), ahead};
+          worker.out.data(), rep() * cache->layout.head_dim, worker.partial.data(), worker.attend.data(),
+          next.k, next.v, next.head};
 }
 
-void Attention::whole(const Step& step, const Span& span, int32_t kv_head, const Worker& worker) const {
+void Attention::whole(const Step& step, int32_t query_span, int32_t kv_head, const Worker& worker) const {
+  const Span& span = step.query_span[query_span];
   const int32_t dim = cache->layout.head_dim, heads = rep(), position = step.position[span.first];
-  const int32_t last = (position + span.count - 1) / kKeys;
+  const int32_t first = first_span(step, span), last = (position + span.count - 1) / kKeys;
   float* total = worker.total.data();
   std::memset(total, 0, sizeof(float) * 2 * static_cast<size_t>(span.count * heads));
   const auto out = [&](int32_t i, int32_t h) { return target.row(span.first + i) + (kv_head * heads + h) * dim; };
-  for (int32_t key_span = first_key(position) / kKeys; key_span <= last; ++key_span) {
-    const Attend a = describe(step, span, kv_head, key_span, worker);
+  Ahead after;
+  if (kv_head + 1 < cache->layout.kv_heads) {
+    after = ahead(step, span, kv_head + 1, first);
+  } else if (query_span + 1 < step.query_spans) {
+    const Span& other = step.query_span[query_span + 1];
+    after = ahead(step, other, 0, first_span(step, other));
+  }
+  for (int32_t key_span = first; key_span <= last; ++key_span) {
+    const Ahead next = key_span < last ? ahead(step, span, kv_head, key_span + 1) : after;
+    const Attend a = describe(step, span, kv_head, key_span, next, worker);
     kernels->attend(&a);
     for (int32_t i = 0; i < span.count; ++i) {
       for (int32_t h = 0; h < heads; ++h) {
@@ -165,13 +183,24 @@ void Attention::whole(const Step& step, const Span& span, int32_t kv_head, const
   }
 }
 
-void Attention::one_key_span(const Step& step, const Span& span, int32_t kv_head, int32_t key_span,
+// Some key spans; the next head's same ones follow, and after those the next part's.
+void Attention::part(const Step& step, const Span& span, int32_t kv_head, int32_t index, const Worker& worker) const {
+  const auto begin = [&](int32_t i) { return i * step.key_spans / step.key_parts; };
+  const int32_t first = begin(index), end = begin(index + 1);
+  const bool more = kv_head + 1 < cache->layout.kv_heads;
+  const Ahead after = more ? ahead(step, span, kv_head + 1, first) : ahead(step, span, 0, end);
+  for (int32_t i = first; i < end; ++i) {
+    one_key_span(step, span, kv_head, i, i + 1 < end ? ahead(step, span, kv_head, i + 1) : after, worker);
+  }
+}
+
+void Attention::one_key_span(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, Ahead next,
                              const Worker& worker) const {
   const int32_t dim = cache->layout.head_dim, heads = rep(), position = step.position[span.first];
   const bool seen = key_span * kKeys < position + span.count && (key_span + 1) * kKeys > first_key(position);
   Attend a{};
   if (seen) {
-    a = describe(step, span, kv_head, key_span, worker);
+    a = describe(step, span, kv_head, key_span, next, worker);
     kernels->attend(&a);
   }
   for (int32_t i = 0; i < span.count; ++i) {

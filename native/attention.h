@@ -68,6 +68,12 @@ struct AttendSettings {
   float scale, softcap;          // softcap 0: none
 };
 
+// What a thread reads next.
+struct Ahead {
+  const void *k = nullptr, *v = nullptr;
+  int32_t head = 0;
+};
+
 struct Attention : Op {
   Attention(const Kernels* kernels, const Cache* cache, const SplitResults* split, AttendSettings settings, Slice q,
             Slice target);
@@ -76,9 +82,14 @@ struct Attention : Op {
 
   int32_t rep() const { return settings.heads / cache->layout.kv_heads; }
   int32_t first_key(int32_t position) const;
-  Attend describe(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, const Worker& worker) const;
-  void whole(const Step& step, const Span& span, int32_t kv_head, const Worker& worker) const;
-  void one_key_span(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, const Worker& worker) const;
+  int32_t first_span(const Step& step, const Span& span) const;
+  Ahead ahead(const Step& step, const Span& span, int32_t kv_head, int32_t key_span) const;
+  Attend describe(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, Ahead next,
+                  const Worker& worker) const;
+  void whole(const Step& step, int32_t query_span, int32_t kv_head, const Worker& worker) const;
+  void part(const Step& step, const Span& span, int32_t kv_head, int32_t index, const Worker& worker) const;
+  void one_key_span(const Step& step, const Span& span, int32_t kv_head, int32_t key_span, Ahead next,
+                    const Worker& worker) const;
 
   const Kernels* kernels;
   const Cache* cache;

@@ -6,7 +6,7 @@
 namespace intaglio {
 namespace {
 
-constexpr int32_t kPartsAThread = 6;  // of an attention cut over keys: few, for each begins with pages nobody asked for
+constexpr int32_t kPartsAThread = 16;  // of an attention cut over keys
 
 Cache make_cache(const Kernels* kernels, const Limits& l) {
   Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};

@@ -139,7 +139,8 @@ struct Attend {
   int64_t ldo;
   float* partial;              // null, or queries x rep x 2: running max and sum, `out` left unnormalised
   void* scratch;               // attend_scratch() bytes, private to the calling thread
-  int32_t ahead;               // the tables have the page behind key_end as well, and it is read next
+  const void *next_k, *next_v; // pages that the thread will probably begin with next, or null
+  int32_t next_head;           // and the head of them
 };
 
 struct Kernels {

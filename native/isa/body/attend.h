@@ -34,12 +34,15 @@ inline void attend_page(const Block& b, int32_t page) {
   by_rows<kFloatTokens>(b.rows, [&]<int T>(int32_t r) { weigh_rows<T>(b, v, r, all); });
 }
 
+// `page` is the next one of this head; after the last of it (-1) comes what the caller says.
 inline void look_ahead(Block* b, int32_t page) {
-  const PageLayout* l = b->a->layout;
-  const int32_t head = b->a->kv_head;
+  const Attend* a = b->a;
+  const PageLayout* l = a->layout;
+  const int32_t head = page < 0 ? a->next_head : a->kv_head;
+  const auto* k = static_cast<const uint8_t*>(page < 0 ? a->next_k : a->k_pages[page]);
+  const auto* v = static_cast<const uint8_t*>(page < 0 ? a->next_v : a->v_pages[page]);
   b->next_k = b->next_v = nullptr;
-  if (page < 0) return;
-  const auto *k = static_cast<const uint8_t*>(b->a->k_pages[page]), *v = static_cast<const uint8_t*>(b->a->v_pages[page]);
+  if (!k) return;
   b->next_k = head_codes(l, k, head), b->next_v = head_codes(l, v, head);
   if (!is_coded(l)) return;
   const uint8_t* both[] = {k, v};
@@ -75,7 +78,7 @@ inline void attend(const Attend* a) {
     start_rows(b, row0);
     const int32_t begin = b.s->begin[0], end = b.s->end[b.rows - 1];  // both grow with the row
     for (int32_t page = begin / kPage; page * kPage < end && begin < end; ++page) {
-      look_ahead(&b, (page + 1) * kPage < end || a->ahead ? page + 1 : -1);
+      look_ahead(&b, (page + 1) * kPage < end ? page + 1 : -1);
       attend_page(b, page);
     }
     finish_rows(b, row0);
