@@ -159,8 +159,8 @@ void Executor::norm(Columns source, Columns to, int32_t reading, int32_t gain, f
   add<Norm>(kernels_, slice(source), target(to, reading), vector(gain), eps, rows);
 }
 
-void Executor::add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha) {
-  add<AddNorm>(kernels_, slice(source), slice(residual), vector(gain), eps, alpha);
+void Executor::add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha, Rows rows) {
+  add<AddNorm>(kernels_, slice(source), slice(residual), vector(gain), eps, alpha, rows);
 }
 
 void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate,
@@ -177,8 +177,8 @@ void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bi
   add<Linear>(kernels_, m, x, y, vector(bias), alpha, accumulate, rows, limits_.threads);
 }
 
-void Executor::gate(Columns gate, Columns up, Columns to, int32_t reading, int32_t activation) {
-  add<Gate>(kernels_, slice(gate), slice(up), target(to, reading), activation);
+void Executor::gate(Columns gate, Columns up, Columns to, int32_t reading, int32_t activation, Rows rows) {
+  add<Gate>(kernels_, slice(gate), slice(up), target(to, reading), activation, rows);
 }
 
 void Executor::append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain,

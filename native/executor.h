@@ -31,9 +31,9 @@ class Executor {
   };
   void embed(int32_t matrix, Columns target, int32_t reading, float scale);
   void norm(Columns source, Columns target, int32_t reading, int32_t gain, float eps, Rows rows);
-  void add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha);
+  void add_norm(Columns source, Columns residual, int32_t gain, float eps, float alpha, Rows rows);
   void linear(int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha, bool accumulate, Rows rows);
-  void gate(Columns gate, Columns up, Columns target, int32_t reading, int32_t activation);
+  void gate(Columns gate, Columns up, Columns target, int32_t reading, int32_t activation, Rows rows);
   void append(int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain, int32_t k_gain, float eps);
   void attend(int32_t layer, Columns q, Columns target, int32_t window, float scale, float softcap);
   void hidden(Columns source, int32_t gain, float eps, Rows rows);

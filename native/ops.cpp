@@ -129,10 +129,10 @@ void Norm::walk(const Step& step, const TokenBlock& block, const Worker& worker)
   }
 }
 
-int32_t AddNorm::units(const Step& step) const { return token_units(step.tokens); }
+int32_t AddNorm::units(const Step& step) const { return token_units(count(step, rows)); }
 
 void AddNorm::run(const Step& step, int32_t unit, const Worker& worker) const {
-  walk(step, token_unit(unit, step.tokens), worker);
+  walk(step, token_unit(unit, count(step, rows)), worker);
 }
 
 void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) const {
@@ -184,10 +184,10 @@ void Linear::multiply(const Step& step, const TokenBlock& block, int32_t row0, i
   kernels->linear(matrix, &x, 0, block.end - block.first, row0, row1, &out);
 }
 
-int32_t Gate::units(const Step& step) const { return token_units(step.tokens); }
+int32_t Gate::units(const Step& step) const { return token_units(count(step, rows)); }
 
 void Gate::run(const Step& step, int32_t unit, const Worker& worker) const {
-  walk(step, token_unit(unit, step.tokens), worker);
+  walk(step, token_unit(unit, count(step, rows)), worker);
 }
 
 void Gate::walk(const Step&, const TokenBlock& block, const Worker& worker) const {

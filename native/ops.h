@@ -59,17 +59,18 @@ struct Norm : Op {
 
 // residual += alpha * rms_norm(source) * gain
 struct AddNorm : Op {
-  AddNorm(const Kernels* k, Slice s, Slice r, const float* g, float e, float a)
-      : kernels(k), source(s), residual(r), gain(g), eps(e), alpha(a) {}
+  AddNorm(const Kernels* k, Slice s, Slice to, const float* g, float e, float a, Rows r)
+      : kernels(k), source(s), residual(to), gain(g), eps(e), alpha(a), rows(r) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
-  bool walks() const override { return true; }
+  bool walks() const override { return rows == Rows::kTokens; }
   void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   Slice source, residual;
   const float* gain;
   float eps, alpha;
+  Rows rows;
 };
 
 // target (+)= alpha * (matrix source + bias); a target without buffer is the step's logits, if it makes any.
@@ -97,17 +98,18 @@ struct Linear : Op {
 
 // target = activation(gate) * up
 struct Gate : Op {
-  Gate(const Kernels* k, Slice g, Slice u, Target t, int32_t a)
-      : kernels(k), gate(g), up(u), target(t), activation(a) {}
+  Gate(const Kernels* k, Slice g, Slice u, Target t, int32_t a, Rows r)
+      : kernels(k), gate(g), up(u), target(t), activation(a), rows(r) {}
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
-  bool walks() const override { return true; }
+  bool walks() const override { return rows == Rows::kTokens; }
   void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   const Kernels* kernels;
   Slice gate, up;
   Target target;
   int32_t activation;
+  Rows rows;
 };
 
 // What the head reads of each row, for the caller who wants that: norm(source) as Norm has it.

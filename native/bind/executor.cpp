@@ -87,15 +87,17 @@ void bind_program(nb::class_<Executor>& c) {
                       int32_t which) {
         e.norm(columns(source), columns(target), reading, gain, eps, rows(which));
       })
-      .def("add_norm", [](Executor& e, Columns source, Columns residual, int32_t gain, float eps, float alpha) {
-        e.add_norm(columns(source), columns(residual), gain, eps, alpha);
+      .def("add_norm", [](Executor& e, Columns source, Columns residual, int32_t gain, float eps, float alpha,
+                          int32_t which) {
+        e.add_norm(columns(source), columns(residual), gain, eps, alpha, rows(which));
       })
       .def("linear", [](Executor& e, int32_t matrix, int32_t source, Columns target, int32_t bias, float alpha,
                         bool accumulate, int32_t which) {
         e.linear(matrix, source, columns(target), bias, alpha, accumulate, rows(which));
       })
-      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t reading, int32_t activation) {
-        e.gate(columns(gate), columns(up), columns(target), reading, activation);
+      .def("gate", [](Executor& e, Columns gate, Columns up, Columns target, int32_t reading, int32_t activation,
+                      int32_t which) {
+        e.gate(columns(gate), columns(up), columns(target), reading, activation, rows(which));
       })
       .def("append", [](Executor& e, int32_t layer, int32_t rope, Columns q, Columns k, Columns v, int32_t q_gain,
                         int32_t k_gain, float eps) {

@@ -124,7 +124,7 @@ class Executor:
         self, source: Columns, target: Columns, reading: int, gain: int, eps: float, rows: int, /
     ) -> None: ...
     def add_norm(
-        self, source: Columns, residual: Columns, gain: int, eps: float, alpha: float, /
+        self, source: Columns, residual: Columns, gain: int, eps: float, alpha: float, rows: int, /
     ) -> None: ...
     def linear(
         self,
@@ -137,7 +137,9 @@ class Executor:
         rows: int,
         /,
     ) -> None: ...
-    def gate(self, gate: Columns, up: Columns, target: Columns, reading: int, activation: int, /) -> None: ...
+    def gate(
+        self, gate: Columns, up: Columns, target: Columns, reading: int, activation: int, rows: int, /
+    ) -> None: ...
     def append(
         self,
         layer: int,

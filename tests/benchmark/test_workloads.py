@@ -51,6 +51,13 @@ def test_a_decode_reads_all_weights_for_every_token(spec: ModelSpec) -> None:
     assert found.nbytes == pytest.approx(32 * (10_000 + 48 * 2 * 2 * 32 * 4 / 8))
 
 
+def test_of_a_prompts_last_layer_little_is_wanted(spec: ModelSpec) -> None:
+    found = cost(spec, Workload("prefill", 512), weight_bytes=10_000, kv_bits=4)
+    early, late = 64 * 64 + 64 * 32 * 2, 64 * 64 + 3 * 64 * 96  # q k v, o gate up down
+    attention = 2 * 64 * 256  # a token sees half of the others
+    assert found.macs == pytest.approx(512 * (2 * (early + attention) + late) + late + 131 * 64)
+
+
 def test_more_at_once_is_more_for_each_byte(spec: ModelSpec) -> None:
     def intensity(kind: str, size: int) -> float:
         return cost(spec, Workload(kind, size), 50_000, 4).intensity  # type: ignore[arg-type]

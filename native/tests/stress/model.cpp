@@ -76,7 +76,7 @@ class Program {
     for (int i = 0; i < s_.head_dim / 2; ++i) inverse.push_back(std::pow(10000.0f, -2.0f * float(i) / float(s_.head_dim)));
     rope_ = to_.add_rope(inverse, 1.0);
     const int queries = s_.heads * s_.head_dim;
-    residual_ = floats(s_.hidden);
+    residual_ = floats(s_.hidden), wanted_ = floats(s_.hidden);
     qkv_ = floats(queries + 2 * s_.kv_heads * s_.head_dim);
     gate_up_ = floats(2 * s_.inner, true);
     attended_ = floats(queries);
@@ -109,24 +109,28 @@ class Program {
     to_.append(i, rope_, q, k, v, -1, -1, kEps);
     const float scale = 1 / std::sqrt(float(s_.head_dim));
     to_.attend(i, q, whole(attended_, queries), i % 2 ? s_.window : 0, scale, s_.softcap);
-    to_.norm(whole(attended_, queries), whole(out, queries), -1, -1, -1.0f, Rows::kTokens);
-    linear(w.o, out, whole(residual_, s_.hidden), true);
+    const bool last = i == kLayers - 1;
+    if (last) to_.norm(whole(residual_, s_.hidden), whole(wanted_, s_.hidden), -1, -1, -1.0f, Rows::kGathered);
+    to_.norm(whole(attended_, queries), whole(out, queries), -1, -1, -1.0f, last ? Rows::kGathered : Rows::kTokens);
+    linear(w.o, out, whole(last ? wanted_ : residual_, s_.hidden), true, last ? Rows::kWanted : Rows::kTokens);
   }
 
   void mlp(int i) {
     const PackedModel::Site& w = packed_.layers[size_t(i)];
     const int in = input(s_.hidden, {&w.gate_up}), out = input(s_.inner, {&w.down});
     const int gain = vector(packed_.model->layers[size_t(i)].mlp_gain);
-    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kTokens);
-    linear(w.gate_up, in, whole(gate_up_, 2 * s_.inner), false);
-    to_.gate(whole(gate_up_, s_.inner), {gate_up_, s_.inner, s_.inner}, whole(out, s_.inner), -1, i % 3);
-    linear(w.down, out, whole(residual_, s_.hidden), true);
+    const Rows rows = i == kLayers - 1 ? Rows::kWanted : Rows::kTokens;
+    const Columns residual = whole(rows == Rows::kWanted ? wanted_ : residual_, s_.hidden);
+    to_.norm(residual, whole(in, s_.hidden), -1, gain, kEps, rows);
+    linear(w.gate_up, in, whole(gate_up_, 2 * s_.inner), false, rows);
+    to_.gate(whole(gate_up_, s_.inner), {gate_up_, s_.inner, s_.inner}, whole(out, s_.inner), -1, i % 3, rows);
+    linear(w.down, out, residual, true, rows);
   }
 
   void head() {
     const int in = input(s_.hidden, {&packed_.head}, false);
     const int gain = vector(packed_.model->head_gain);
-    to_.norm(whole(residual_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kGathered);
+    to_.norm(whole(wanted_, s_.hidden), whole(in, s_.hidden), -1, gain, kEps, Rows::kWanted);
     linear(packed_.head, in, whole(-1, s_.vocab), false, Rows::kWanted);
     if (s_.softcap > 0) to_.softcap(s_.softcap);
     to_.sample();
@@ -135,7 +139,7 @@ class Program {
   Executor& to_;
   const PackedModel& packed_;
   const Shape& s_;
-  int rope_, residual_, qkv_, gate_up_, attended_;
+  int rope_, residual_, wanted_, qkv_, gate_up_, attended_;
 };
 
 }  // namespace

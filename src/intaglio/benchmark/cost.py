@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from intaglio.benchmark.workloads import ANSWER, PROMPT, STEPS, Workload
 from intaglio.engine.effort import key_macs, matrix_macs
+from intaglio.models import roles
 from intaglio.models.spec import ModelSpec
 
 LARGEST = 512  # tokens that read the weights once, of a prompt
@@ -37,7 +38,8 @@ def cost(spec: ModelSpec, workload: Workload, weight_bytes: int, kv_bits: float)
     """`weight_bytes` of all matrices, the head among them; `kv_bits` of one number of a key or value."""
     steps = _steps(workload)
     inside = steps.tokens * matrix_macs(spec) + steps.seen * key_macs(spec)
-    macs = spec.num_layers * inside + steps.drawn * spec.vocab_size * spec.hidden_size
+    unwanted = (steps.tokens - steps.drawn) * matrix_macs(spec, roles.AFTER_ATTENTION)  # of the last layer
+    macs = spec.num_layers * inside - unwanted + steps.drawn * spec.vocab_size * spec.hidden_size
     remembered = spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim * kv_bits / 8
     return Cost(macs, steps.passes * weight_bytes + steps.read * remembered)
 

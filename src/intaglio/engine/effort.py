@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from intaglio.models import roles
@@ -44,9 +44,9 @@ def effort(spec: ModelSpec) -> Effort:
     return Effort(reach, Counter(layer.window for layer in spec.layers))
 
 
-def matrix_macs(spec: ModelSpec) -> int:
-    """Multiply-accumulates of a token with a layer's matrices."""
-    return sum(math.prod(linear_shape(spec, role)) for role in roles.LINEARS)
+def matrix_macs(spec: ModelSpec, among: Collection[str] = roles.LINEARS) -> int:
+    """Multiply-accumulates of a token with a layer's matrices, or with these among them."""
+    return sum(math.prod(linear_shape(spec, role)) for role in among)
 
 
 def key_macs(spec: ModelSpec) -> int:

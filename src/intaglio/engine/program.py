@@ -68,7 +68,7 @@ class Program:
         spec = self._spec
         hidden, inner = spec.hidden_size, spec.intermediate_size
         heads, shared = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
-        self._residual = self._floats(hidden)
+        self._residual, self._wanted = self._floats(hidden), self._floats(hidden)
         self._delta = self._floats(hidden, local=True) if spec.post_norm else None
         self._q, self._k, self._v = _side_by_side(self._floats(heads + 2 * shared), heads, shared, shared)
         self._gate, self._up = _side_by_side(self._floats(2 * inner, local=True), inner, inner)
@@ -86,7 +86,7 @@ class Program:
     def _attention(self, layer: int) -> None:
         spec, settings = self._spec, self._spec.layers[layer]
         gain = self._pre_norm(layer, "pre_attention_norm")
-        normed = self._normed(f"{layer}.attention_in", self._residual, gain)
+        normed = self._normed(f"{layer}.attention_in", self._residual, gain, TOKENS)
         self._linear(f"{layer}.attention_in", normed, [self._q, self._k, self._v])
         gains = self._qk_gains(layer)
         rope = self._ropes[settings.rope]
@@ -99,7 +99,11 @@ class Program:
             spec.attention_scale,
             spec.attention_softcap or 0.0,
         )
-        attended = self._normed(f"{layer}.o_in", self._attended, None)
+        if self._is_last(layer):  # what follows its attention is wanted of few tokens
+            self._native.norm(self._residual, self._wanted, ABSENT, ABSENT, ABSENT, GATHERED)
+            attended = self._normed(f"{layer}.o_in", self._attended, None, GATHERED)
+        else:
+            attended = self._normed(f"{layer}.o_in", self._attended, None, TOKENS)
         self._onto_residual(layer, "o_in", attended, "post_attention_norm")
 
     def _qk_gains(self, layer: int) -> tuple[int, int]:
@@ -114,22 +118,23 @@ class Program:
         return ABSENT, ABSENT
 
     def _mlp(self, layer: int) -> None:
-        normed = self._normed(f"{layer}.mlp_in", self._residual, self._pre_norm(layer, "pre_mlp_norm"))
-        self._linear(f"{layer}.mlp_in", normed, [self._gate, self._up])
+        residual, rows = self._stream(layer)
+        normed = self._normed(f"{layer}.mlp_in", residual, self._pre_norm(layer, "pre_mlp_norm"), rows)
+        self._linear(f"{layer}.mlp_in", normed, [self._gate, self._up], rows=rows)
         activation = ACTIVATIONS[self._spec.activation]
         gated = self._read(
             f"{layer}.down_in",
-            lambda to, how: self._native.gate(self._gate, self._up, to, how, activation),
+            lambda to, how: self._native.gate(self._gate, self._up, to, how, activation, rows),
         )
         self._onto_residual(layer, "down_in", gated, "post_mlp_norm")
 
     def _head(self) -> None:
         spec = self._spec
         gain = self._gain(roles.FINAL_NORM)
-        hidden = self._residual, gain, spec.norm_eps, GATHERED
+        hidden = self._wanted, gain, spec.norm_eps, WANTED
         first = "head_proj" if "head_proj" in self._matrices else "head"
         head_in = self._read(
-            first, lambda to, how: self._native.norm(self._residual, to, how, gain, spec.norm_eps, GATHERED)
+            first, lambda to, how: self._native.norm(self._wanted, to, how, gain, spec.norm_eps, WANTED)
         )
         if first == "head_proj":
             projected = self._floats(spec.hidden_size)
@@ -147,22 +152,29 @@ class Program:
 
     def _onto_residual(self, layer: int, point: str, source: Inputs, post_norm: str) -> None:
         """residual += residual_scale * post_norm?(matrix source)"""
-        alpha = self._spec.residual_scale
+        alpha, (residual, rows) = self._spec.residual_scale, self._stream(layer)
         if self._delta is None:
-            self._linear(f"{layer}.{point}", source, [self._residual], alpha=alpha, accumulate=True)
+            self._linear(f"{layer}.{point}", source, [residual], alpha=alpha, accumulate=True, rows=rows)
             return
-        self._linear(f"{layer}.{point}", source, [self._delta])
+        self._linear(f"{layer}.{point}", source, [self._delta], rows=rows)
         gain = self._gain(roles.site(layer, post_norm))
-        self._native.add_norm(self._delta, self._residual, gain, self._spec.norm_eps, alpha)
+        self._native.add_norm(self._delta, residual, gain, self._spec.norm_eps, alpha, rows)
 
-    def _normed(self, key: str, source: Columns, gain: int | None) -> Inputs:
+    def _is_last(self, layer: int) -> bool:
+        return layer == self._spec.num_layers - 1
+
+    def _stream(self, layer: int) -> tuple[Columns, int]:
+        """The residual stream after this layer's attention, and the rows it has."""
+        return (self._wanted, WANTED) if self._is_last(layer) else (self._residual, TOKENS)
+
+    def _normed(self, key: str, source: Columns, gain: int | None, rows: int) -> Inputs:
         """What the matrices of `key` read of norm(source), or of `source` itself without gain."""
         given, eps = (ABSENT, ABSENT) if gain is None else (gain, self._spec.norm_eps)
 
         def write(target: Columns, reading: int) -> None:
-            self._native.norm(source, target, reading, given, eps, TOKENS)
+            self._native.norm(source, target, reading, given, eps, rows)
 
-        return self._read(key, write, source if gain is None else None)
+        return self._read(key, write, source if gain is None and rows != GATHERED else None)
 
     def _read(self, key: str, write: Write, same_as: Columns | None = None) -> Inputs:
         """Where the matrices of `key` find their input: `write` fills columns for each way they read it.

@@ -12,6 +12,7 @@ LINEARS = {
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 }
+AFTER_ATTENTION = ("o", "gate", "up", "down")
 # role -> name inside a layer, of vectors; gains are stored as multiplied (Gemma's 1 + w is 1 + w here)
 NORMS = {
     "pre_attention_norm": "pre_attention_norm",
