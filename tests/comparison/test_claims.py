@@ -11,6 +11,7 @@ from intaglio.recipe import Claim
 class Numbers(NamedTuple):
     bits_per_weight: float
     perplexity: float
+    kl_mean: float | None = None
 
 
 FULL, RTN = Numbers(16, 10.0), Numbers(5, 14.4)
@@ -42,6 +43,17 @@ def test_within_is_relative_to_the_original() -> None:
     claim = Claim(metric="perplexity", within=0.01)
     assert holds(claim, 10.09) is True
     assert holds(claim, 10.11) is False
+
+
+def test_divergence_tells_apart_what_perplexity_does_not() -> None:
+    claim = Claim(metric="kl_mean", better_than="rtn")
+
+    def verdict(own: float | None, other: float | None) -> bool | None:
+        return judge([claim], Numbers(8, 10, own), {"rtn": Numbers(8, 10, other)}, FULL)[0].holds
+
+    assert verdict(0.003, 0.005) is True
+    assert verdict(0.005, 0.003) is False
+    assert verdict(0.003, None) is verdict(None, 0.005) is None
 
 
 def test_without_the_other_nothing_is_said() -> None:

@@ -70,6 +70,7 @@ def test_defaults_may_be_left_out(tmp_path: Path) -> None:
         ("name: tiny", "name: 'tiny", "line"),
         ("weights:", "propagate: both\nweights:", r"Invalid enum value 'both' - at `\$\.propagate`"),
         ("weights:", "claims: [{metric: perplexity}]\nweights:", "either `better_than`"),
+        ("weights:", "claims: [{metric: kl_mean, within: 0.1}]\nweights:", "full precision has none"),
         ("terms: [", "layers: 3-x\n    terms: [", r"at `\$\.weights\[0\]\.layers`"),
     ],
 )

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from intaglio.comparison.dominance import Measured
 from intaglio.comparison.result import Verdict
 from intaglio.recipe import Claim
 
-WORDS = {"perplexity": "perplexity", "bits_per_weight": "bits per weight"}
+WORDS = {"perplexity": "perplexity", "kl_mean": "KL", "bits_per_weight": "bits per weight"}
+
+
+class Scored(Measured, Protocol):
+    """And how far from full precision it is, in nats a token; None: nobody asked."""
+
+    @property
+    def kl_mean(self) -> float | None: ...
 
 
 def judge(
-    claims: Iterable[Claim], own: Measured, others: Mapping[str, Measured], original: Measured
+    claims: Iterable[Claim], own: Scored, others: Mapping[str, Scored], original: Measured
 ) -> tuple[Verdict, ...]:
     """One verdict a claim, `own` beside `others` by recipe and beside full precision."""
     return tuple(_verdict(claim, own, others, original) for claim in claims)
@@ -25,7 +33,7 @@ def closed(own: Measured, other: Measured, original: Measured) -> float:
     return math.log(other.perplexity / own.perplexity) / gap if gap > 0 else 0.0
 
 
-def _verdict(claim: Claim, own: Measured, others: Mapping[str, Measured], original: Measured) -> Verdict:
+def _verdict(claim: Claim, own: Scored, others: Mapping[str, Scored], original: Measured) -> Verdict:
     value, word = getattr(own, claim.metric), WORDS[claim.metric]
     if claim.within is not None:
         most = getattr(original, claim.metric) * (1 + claim.within)
@@ -33,8 +41,8 @@ def _verdict(claim: Claim, own: Measured, others: Mapping[str, Measured], origin
     assert claim.better_than is not None
     other = others.get(claim.better_than)
     if claim.closes is None:
-        said = f"{word} below that of {claim.better_than}"
-        return Verdict(said, None if other is None else value < getattr(other, claim.metric))
+        said, theirs = f"{word} below that of {claim.better_than}", getattr(other, claim.metric, None)
+        return Verdict(said, None if value is None or theirs is None else value < theirs)
     said = f"closes {claim.closes:.0%} of the gap that {claim.better_than} leaves"
     if other is None:
         return Verdict(said, None)

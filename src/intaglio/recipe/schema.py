@@ -75,11 +75,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is promised of this recipe beside another (or, without one, beside full precision).
 
+    `kl_mean`, the divergence from full precision, tells apart what is so near that perplexities are equal.
     `better_than` alone: a lower value. With `closes`: of the log-perplexity gap to full precision that recipe
     leaves, this one closes at least that share. `within`: at most this much above full precision, relative.
     """
 
-    metric: Literal["perplexity", "bits_per_weight"]
+    metric: Literal["perplexity", "kl_mean", "bits_per_weight"]
     better_than: Name | None = None
     closes: Annotated[float, Meta(gt=0, le=1)] | None = None
     within: Annotated[float, Meta(gt=0)] | None = None
@@ -87,6 +88,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def __post_init__(self) -> None:
         if (self.better_than is None) == (self.within is None):
             raise ValueError("a claim names either `better_than` (a recipe) or `within` (of full precision)")
+        if self.metric == "kl_mean" and (self.within is not None or self.closes is not None):
+            raise ValueError("a claim on kl_mean is `better_than` a recipe alone: full precision has none")
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
