@@ -105,7 +105,8 @@ def matrices(checkpoint: Checkpoint, seen: Array, unseen: Array, layers: set[int
 
 def loss(m: Matrix, solver: Solver, fmt: Format, clip: Clip | None) -> float:
     """Percent of the output's power lost on held-out text."""
-    return 100 * m.unseen.relative(m.w, terms.decode(solver.solve(m.w, (Dense(fmt),), m.seen, clip=clip)))
+    coded = solver.solve(m.w, (Dense(fmt),), m.seen, clip=clip)
+    return 100 * m.unseen.relative(m.w, m.w - terms.decode(coded))
 
 
 def mean(losses: list[float]) -> float:

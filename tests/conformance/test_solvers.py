@@ -122,7 +122,7 @@ def is_valid_and_counts_its_bits(case: Case) -> None:
 def measures_its_error(case: Case) -> None:
     coded = case.solve()
     assert coded.notes["error"] == pytest.approx(
-        Metric(case.h).relative(case.w, terms.decode(coded)), rel=1e-3, abs=1e-9
+        Metric(case.h).relative(case.w, case.w - terms.decode(coded)), rel=1e-3, abs=1e-9
     )
     assert 0 <= coded.notes["error"] < 0.5
 

@@ -52,7 +52,7 @@ def test_perplexity_is_that_of_the_definition(model: Path) -> None:
     with torch.no_grad():
         logits = transformers_model(open_checkpoint(model))(windows).logits[:, :-1].flatten(0, 1)
     loss = torch.nn.functional.cross_entropy(logits, windows[:, 1:].flatten())
-    assert result.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
+    assert result.perplexity == pytest.approx(float(loss.exp()), rel=3e-4)  # keys and values are float16
     assert (result.windows, result.seq_len, result.threads) == (3, 48, 1)
     assert result.text_sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert result.bits_per_weight == pytest.approx(32)

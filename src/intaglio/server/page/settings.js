@@ -1,4 +1,4 @@
-// The settings form: what it holds is kept, and what is valid is sent with each request.
+// The settings form: what it holds is kept, and what is valid is sent.
 
 import { $ } from "./dom.js";
 import { load, save } from "./store.js";
@@ -12,7 +12,10 @@ export class Settings {
       if (form.elements[name]) form.elements[name].value = value;
     }
     form.oninput = () => this.#changed();
-    form.onreset = () => this.#emptied();
+    form.onreset = () => {
+      save("settings", {}); // before a reload
+      setTimeout(() => this.#numbers.forEach(check));
+    };
     form.onsubmit = (event) => event.preventDefault();
     this.#numbers.forEach(check);
   }
@@ -28,12 +31,6 @@ export class Settings {
 
   get #numbers() {
     return [...this.#form.querySelectorAll("input[type=number]")];
-  }
-
-  // The fields are empty only after this event; what is kept must not wait for that.
-  #emptied() {
-    save("settings", {});
-    setTimeout(() => this.#numbers.forEach(check));
   }
 
   #changed() {
