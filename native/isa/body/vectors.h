@@ -7,6 +7,9 @@
 namespace intaglio {
 namespace {
 
+INTAGLIO_INLINE VF absolute(VF x) { return as_float(andi(as_int(x), seti(0x7fffffff))); }
+INTAGLIO_INLINE VF negative(VF x) { return subf(setf(0), x); }
+
 constexpr float kLog2E = 1.44269504f, kLog2ELess = 1.925963e-8f;  // the second: what the first lacks
 
 #ifndef INTAGLIO_HAS_EXPONENT
@@ -43,15 +46,12 @@ INTAGLIO_INLINE VF exp2_below(VF t) {
 INTAGLIO_INLINE VF exp_below(VF x) {
   const VF y = maxf(setf(-90), x), t = mulf(y, setf(kLog2E));
   const Exponent e(t);
-  const VF lost = fma(y, setf(kLog2ELess), fma(y, setf(kLog2E), subf(setf(0), t)));  // of t, in rounding
+  const VF lost = fma(y, setf(kLog2ELess), fma(y, setf(kLog2E), negative(t)));  // of t, in rounding
   return e.raise(exp2_near(addf(e.rest, lost)));
 }
 
 // The same for any x: e^88.3 above that.
 INTAGLIO_INLINE VF exp(VF x) { return exp_below(less(setf(88.3f), x, setf(88.3f), x)); }
-
-INTAGLIO_INLINE VF absolute(VF x) { return as_float(andi(as_int(x), seti(0x7fffffff))); }
-INTAGLIO_INLINE VF negative(VF x) { return subf(setf(0), x); }
 
 // tanh: a polynomial where 1 - 2/(e^2x + 1) would cancel.
 INTAGLIO_INLINE VF tanh(VF x) {

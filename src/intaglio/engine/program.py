@@ -99,11 +99,10 @@ class Program:
             spec.attention_scale,
             spec.attention_softcap or 0.0,
         )
-        if self._is_last(layer):  # what follows its attention is wanted of few tokens
+        last = self._is_last(layer)
+        if last:  # what follows its attention is wanted of few tokens
             self._native.norm(self._residual, self._wanted, ABSENT, ABSENT, ABSENT, GATHERED)
-            attended = self._normed(f"{layer}.o_in", self._attended, None, GATHERED)
-        else:
-            attended = self._normed(f"{layer}.o_in", self._attended, None, TOKENS)
+        attended = self._normed(f"{layer}.o_in", self._attended, None, GATHERED if last else TOKENS)
         self._onto_residual(layer, "o_in", attended, "post_attention_norm")
 
     def _qk_gains(self, layer: int) -> tuple[int, int]:
