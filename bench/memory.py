@@ -59,9 +59,9 @@ def main() -> None:
     if arguments.here:
         compress(arguments.shape, arguments.layers, arguments.here, arguments.samples)
         return
-    code = 0
+    code, recipes = 0, recipe_names(parser, arguments.recipes)
     print(f"{'recipe':24} {'minutes':>8} {'peak GB':>8}")
-    for recipe in recipe_names(arguments.recipes):
+    for recipe in recipes:
         command = [sys.executable, __file__, *sys.argv[1:], "--here", recipe]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
@@ -74,10 +74,14 @@ def main() -> None:
     sys.exit(code)
 
 
-def recipe_names(given: str) -> list[str]:
+def recipe_names(parser: argparse.ArgumentParser, given: str) -> list[str]:
     from intaglio.comparison.request import Request
+    from intaglio.errors import UsageError
 
-    return list(Request(model="", recipes=tuple(given.split(","))).loaded())
+    try:
+        return list(Request(model="", recipes=tuple(given.split(","))).loaded())
+    except UsageError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

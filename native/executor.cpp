@@ -7,6 +7,7 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kPartsAThread = 16;  // of an attention cut over keys
+constexpr size_t kMostAsked = 128 << 10;  // bytes asked for while waiting: they have to stay in the second cache
 
 Cache make_cache(const Kernels* kernels, const Limits& l) {
   Cache cache{{l.kv_heads, l.head_dim, l.kv_bits}, l.layers, l.pages, 0, {}};
@@ -343,8 +344,27 @@ void Executor::walk(size_t op, TokenBlock block, const Worker& worker) const {
 
 void Executor::help(void* self, int member, int32_t round) { static_cast<Executor*>(self)->work(member, round); }
 
+// Until an op is over its threads have nothing to do but to ask for what they will read next, so that memory is not idle.
+// Who is late from an earlier round reads counts of another: what he asks for is of no use then, and does no harm.
+void Executor::wait(size_t op, int member, int32_t round, Asked* asked) const {
+  const int32_t target = stage(round, op);
+  Stretch& left = asked->left;
+  if (asked->op <= op) {
+    left = {};
+    for (asked->op = op + 1; asked->op < ops_.size(); ++asked->op) {
+      const int32_t units = counters_[asked->op].units.load(std::memory_order_relaxed);
+      if (units) left = ops_[asked->op]->reads(begin_of_share(member, units), units);
+      if (left.bytes) break;
+    }
+    left.bytes = std::min(left.bytes, kMostAsked);
+  }
+  for (; left.bytes >= 64 && !reached(progress_, target); left.at += 64, left.bytes -= 64) __builtin_prefetch(left.at, 0, 2);
+  wait_until(progress_, target);
+}
+
 void Executor::work(int member, int32_t round) {
   const Worker& worker = workers_[member];
+  Asked asked;
   for (size_t i = 0; i < ops_.size(); ++i) {
     Counter& counter = counters_[i];
     const int32_t units = counter.units.load(std::memory_order_acquire);
@@ -358,7 +378,7 @@ void Executor::work(int member, int32_t round) {
       }
       if (counter.done.fetch_add(1, std::memory_order_acq_rel) + 1 == units) publish(progress_, stage(round, i));
     }
-    wait_until(progress_, stage(round, i));
+    wait(i, member, round, &asked);
   }
 }
 

@@ -74,6 +74,11 @@ class Executor {
     std::atomic<uint64_t> next{0};
   };
   static constexpr int32_t kNone = -1, kOver = -2;
+  // What a thread has asked for of the memory that it will read in an op to come.
+  struct Asked {
+    size_t op = 0;
+    Stretch left;
+  };
 
   Slice slice(Columns columns) const;
   Target target(Columns columns, int32_t reading) const;
@@ -95,6 +100,7 @@ class Executor {
   int32_t claim(size_t op, int32_t units, int32_t member, int32_t round);
   int32_t claim_of(Share& share, int32_t end, int32_t round);
   int32_t stage(int32_t round, size_t op) const;
+  void wait(size_t op, int member, int32_t round, Asked* asked) const;
 
   const Kernels* kernels_;
   Limits limits_;

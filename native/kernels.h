@@ -31,7 +31,7 @@ enum Kind : int32_t {
   kNm8 = 16,      // the same of int8, one scale a row                                     x float
   kBilevel = 17,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
   kTrits = 18,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
-  kGroups = 20,   // codes of 4 bits, then of 8, symmetric in groups                       x int8, a scale a group
+  kGroups = 20,   // codes of 4 bits, then of 6, then of 8, symmetric in groups            x int8, a scale a group
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

@@ -79,6 +79,7 @@ struct Linear : Op {
          int threads);
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
+  Stretch reads(int32_t i, int32_t n) const override;
   bool walks() const override { return rows == Rows::kTokens; }
   void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 

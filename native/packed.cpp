@@ -183,14 +183,20 @@ void check_trits(const Pieces& p) {
   check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 242, "five digits of base 3");
 }
 
-// Codes of 4 bits in whole groups, or in all columns; the others of 8.
+// Codes of 4 bits, of 6 and of 8, each in whole groups or in all columns that are left.
 void check_groups(const Pieces& p) {
-  const int64_t rows = p.rows, wide = p.length[1] / rows, few = p.cols - wide;
+  const int64_t rows = p.rows, width[2] = {p.length[0] / rows, p.length[1] / rows}, wide = p.length[2] / rows;
   require(p.group > 0 && (p.group % 8 == 0 || p.group >= p.cols),
           "groups must be of a multiple of 8 columns, got " + std::to_string(p.group));
-  require(few >= 0 && p.length[1] == wide * rows && (wide == 0 || few % p.group == 0), "codes of 8 bits must fill whole groups");
+  require(wide <= p.cols && p.length[2] == wide * rows && (wide == 0 || (p.cols - wide) % p.group == 0),
+          "codes of 8 bits must fill whole groups");
+  const int64_t some = p.cols - wide, few = width[1] ? 2 * width[0] : some;
+  require(few <= some && p.length[1] == div_up((some - few) * 6, 8) * rows && (few == some || few % p.group == 0),
+          "codes of 6 bits must fill whole groups");
+  require(few == some || p.group % 16 == 0 || p.group >= p.cols,
+          "codes of 6 bits must have groups of a multiple of 16 columns, got " + std::to_string(p.group));
   require(p.length[0] == div_up(few, 2) * rows, "codes of 4 bits must fill the other columns");
-  require(p.length[2] == group_count(p.cols, p.group) * rows, "a scale is needed for each group of each row");
+  require(p.length[3] == group_count(p.cols, p.group) * rows, "a scale is needed for each group of each row");
 }
 
 void check_pieces(const Pieces& p) {

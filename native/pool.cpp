@@ -21,15 +21,11 @@ inline void pause() {
 #endif
 }
 
-bool reached(int32_t value, int32_t target) {
-  return static_cast<int32_t>(static_cast<uint32_t>(value) - static_cast<uint32_t>(target)) >= 0;
-}
-
 bool spin(const std::atomic<int32_t>& word, int32_t target) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < kPausesBetweenClockReads; ++i) {
-      if (reached(word.load(std::memory_order_acquire), target)) return true;
+      if (reached(word, target)) return true;
       pause();
     }
   } while (std::chrono::steady_clock::now() < end);
@@ -58,8 +54,8 @@ void pin(std::thread& thread, int n) {
 }  // namespace
 
 void wait_until(const std::atomic<int32_t>& word, int32_t target) {
-  if (reached(word.load(std::memory_order_acquire), target) || spin(word, target)) return;
-  for (int32_t seen; !reached(seen = word.load(std::memory_order_acquire), target);) word.wait(seen);
+  if (reached(word, target) || spin(word, target)) return;
+  for (int32_t seen; seen = word.load(std::memory_order_acquire), !reached(word, target);) word.wait(seen);
 }
 
 void publish(std::atomic<int32_t>& word, int32_t value) {

@@ -9,7 +9,13 @@
 
 namespace intaglio {
 
-// Waits until `word` has reached `target` (in the order of wrapping counters): spins, then sleeps on the word.
+// Whether `word` has reached `target`, in the order of wrapping counters.
+inline bool reached(const std::atomic<int32_t>& word, int32_t target) {
+  const auto value = static_cast<uint32_t>(word.load(std::memory_order_acquire));
+  return static_cast<int32_t>(value - static_cast<uint32_t>(target)) >= 0;
+}
+
+// Waits until `word` has reached `target`: spins, then sleeps on the word.
 void wait_until(const std::atomic<int32_t>& word, int32_t target);
 
 // Sets `word` and wakes who sleeps on it.

@@ -181,6 +181,12 @@ struct Cache {
   }
 };
 
+// Memory that is read and not written in a step.
+struct Stretch {
+  const char* at = nullptr;
+  size_t bytes = 0;
+};
+
 // One fused operation: `units` independent pieces of work, any thread, any order. An op that needs nothing of other
 // tokens `walks`: it can do one block of them alone, after the op before it did the same block.
 class Op {
@@ -188,6 +194,8 @@ class Op {
   virtual ~Op() = default;
   virtual int32_t units(const Step& step) const = 0;
   virtual void run(const Step& step, int32_t unit, const Worker& worker) const = 0;
+  // What unit `i` of `n` and those behind it read in this order, where it is much and nobody else reads it.
+  virtual Stretch reads(int32_t /*i*/, int32_t /*n*/) const { return {}; }
   virtual bool walks() const { return false; }
   virtual void walk(const Step&, const TokenBlock&, const Worker&) const {}
 };

@@ -265,18 +265,19 @@ void check_structures(const Kernels& k) {
   }
 }
 
-// Both ways of rounding activations, and weights of 4 bits, of 8 bits, and of both.
+// Both ways of rounding activations, and weights of 4 bits, of 6, of 8, and of two of them.
 void check_groups(const Kernels& k) {
   for (int trial = 0; trial < 40; ++trial) {
-    const int rows = uniform(1, 40), group = 8 * uniform(1, 20), groups = uniform(1, 4), tokens = uniform(1, 11);
-    const int kept = uniform(0, groups), cols = group * (groups - 1) + uniform(1, group), few = group * (groups - kept);
-    const int narrow = std::min(few, cols);
+    const int rows = uniform(1, 40), group = 16 * uniform(1, 10), groups = uniform(1, 4), tokens = uniform(1, 11);
+    const int cols = group * (groups - 1) + uniform(1, group);
+    const int few = std::min(cols, group * uniform(0, groups)), some = std::max(few, std::min(cols, group * uniform(0, groups)));
     const auto byte = [] { return uint8_t(uniform(0, 255)); };
-    const auto codes = filled<uint8_t>(size_t(rows * ((narrow + 1) / 2)), byte);
-    const auto wide = filled<uint8_t>(size_t(rows * (cols - narrow)), byte);
+    const auto fours = filled<uint8_t>(size_t(rows * ((few + 1) / 2)), byte);
+    const auto sixes = filled<uint8_t>(size_t(rows * (((some - few) * 6 + 7) / 8)), byte);
+    const auto wide = filled<uint8_t>(size_t(rows * (cols - some)), byte);
     const auto scale = filled<uint16_t>(size_t(rows * groups), [] { return uint16_t(uniform(0x2c00, 0x3c00)); });
-    const Pieces pieces{kGroups, rows, cols, std::min(group, cols), {codes.data(), wide.data(), scale.data()},
-                        {int64_t(codes.size()), int64_t(wide.size()), int64_t(scale.size())}};
+    const Pieces pieces{kGroups, rows, cols, std::min(group, cols), {fours.data(), sixes.data(), wide.data(), scale.data()},
+                        {int64_t(fours.size()), int64_t(sixes.size()), int64_t(wide.size()), int64_t(scale.size())}};
     const Rounding r{pieces.group, trial % 2 ? 4 : 8, trial % 3, 8, trial % 2 ? 0.9f : 1.0f};
     const size_t ld = size_t((cols + 63) / 64 * 64);
     const auto x = filled<float>(size_t(tokens * cols), normal);

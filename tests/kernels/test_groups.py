@@ -35,6 +35,7 @@ SHAPES = [
     (65, 129, 40),
     (40, 576, 64),
     (3, 1031, 512),
+    (5, 2100, 512),
 ]
 
 
@@ -94,8 +95,13 @@ def test_what_is_not_finite_stays_so(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("rows", "cols", "group"), SHAPES)
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_product_is_that_of_the_dequantized(isa: str, rows: int, cols: int, group: int, kept: int) -> None:
-    form, activation = Mixed(4, group, kept, clip=0.85), Mixed(4, group, kept, clip=0.9)
+@pytest.mark.parametrize("widths", [(4, 8), (4, 6), (6, 8)], ids=str)
+def test_a_product_is_that_of_the_dequantized(
+    isa: str, rows: int, cols: int, group: int, kept: int, widths: tuple[int, int]
+) -> None:
+    group = group if widths == (4, 8) else -(-group // 16) * 16
+    form = Mixed(widths[0], group, kept, widths[1], clip=0.85)
+    activation = Mixed(4, group, kept, clip=0.9)
     m, w = operand(form, rows, cols)
     matrix, rng = packed(m, isa), np.random.default_rng(cols)
     bias = rng.standard_normal(rows).astype(np.float32)
@@ -113,20 +119,25 @@ def test_a_product_is_that_of_the_dequantized(isa: str, rows: int, cols: int, gr
 def test_integers_are_exact(isa: str, data: st.DataObject) -> None:
     """With scales that are powers of two, of one group at a time, the floats are the integers themselves."""
     rows, cols, tokens = (data.draw(st.integers(1, most)) for most in (70, 400, 12))
-    group, kept = 8 * data.draw(st.integers(1, 20)), data.draw(st.integers(0, 3))
+    few_bits, many_bits = data.draw(st.sampled_from([(4, 8), (4, 6), (6, 8)]))
+    group = (8 if 6 not in (few_bits, many_bits) else 16) * data.draw(st.integers(1, 20))
+    kept = data.draw(st.integers(0, 3))
     extreme, bits = data.draw(st.booleans()), data.draw(st.sampled_from([4, 8]))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    form = Mixed(4, group, kept)
+    form = Mixed(few_bits, group, kept, many_bits)
     split, groups = form.split(cols), -(-cols // group)
-    levels = rng.integers(0, 16, (rows, cols))
-    levels[:, split:] = rng.integers(1, 256, (rows, cols - split))
+    levels = rng.integers(0, 1 << few_bits, (rows, cols))
+    levels[:, split:] = rng.integers(1, 1 << many_bits, (rows, cols - split))
     if extreme:
-        levels[:, :split], levels[:, split:] = 0, 255
+        levels[:, :split], levels[:, split:] = (
+            rng.integers(0, 2) * ((1 << few_bits) - 1),
+            (1 << many_bits) - 1,
+        )
     tables = {"scale": torch.ones(rows, groups, dtype=torch.float16)}
     state = form.pack(torch.from_numpy(levels.astype(np.uint8)), tables)
     reads = Integer(8, symmetric=True, group_size=group)
     matrix = packed(cpu.Operand((rows, cols), form, state, reads), isa)
-    w = levels - np.where(np.arange(cols) < split, 8, 128)
+    w = levels - np.where(np.arange(cols) < split, 1 << (few_bits - 1), 1 << (many_bits - 1))
     top, one = (1 << (bits - 1)) - 1, data.draw(st.integers(0, groups - 1))
     x = np.zeros((tokens, cols), np.int64)
     at = slice(one * group, min(cols, (one + 1) * group))
@@ -139,8 +150,9 @@ def test_integers_are_exact(isa: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_a_token_alone_is_the_same_in_company(isa: str) -> None:
-    m, _ = operand(Mixed(4, 64), 40, 576)
+@pytest.mark.parametrize("form", [Mixed(4, 64), Integer(6, True, 64)])
+def test_a_token_alone_is_the_same_in_company(isa: str, form: Integer | Mixed) -> None:
+    m, _ = operand(form, 40, 576)
     matrix, x = packed(m, isa), np.random.default_rng(0).standard_normal((9, 576)).astype(np.float32)
     together = matrix.linear(x)
     for t in range(9):
@@ -149,7 +161,15 @@ def test_a_token_alone_is_the_same_in_company(isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
-    "form", [Integer(4, True, 32), Integer(8, True, 32), Mixed(8, 32, kept=2), Mixed(4, 32, rows=2)]
+    "form",
+    [
+        Integer(4, True, 32),
+        Integer(6, True, 32),
+        Integer(8, True, 32),
+        Mixed(8, 32, kept=2),
+        Mixed(4, 32, rows=2),
+        Mixed(6, 32, kept=1),
+    ],
 )
 def test_stacked_matrices(isa: str, form: Integer | Mixed) -> None:
     """Of one input, of any of the formats the kernel runs; shared scales of an odd number of rows too."""
@@ -161,14 +181,19 @@ def test_stacked_matrices(isa: str, form: Integer | Mixed) -> None:
 
 
 def test_broken_pieces_are_refused() -> None:
-    codes, kept, scale = np.zeros(3 * 32, np.uint8), np.zeros(3 * 64, np.uint8), np.zeros(6, np.float16)
-    _native.structured(cpu.GROUPS, 3, 128, 64, [codes, kept, scale])
+    four, six, eight = (np.zeros(3 * width, np.uint8) for width in (24, 36, 32))
+    none, scale = np.empty(0, np.uint8), np.zeros(3 * 8, np.float16)
+    _native.structured(cpu.GROUPS, 3, 128, 16, [four, six, eight, scale])
     for arrays, group, sentence in (
-        ([codes[:-1], kept, scale], 64, "4 bits"),
-        ([codes, kept[:-1], scale], 64, "whole groups"),
-        ([codes, kept, scale[:-1]], 64, "scale"),
-        ([codes, kept, scale], 60, "multiple of 8"),
-        ([codes, kept, scale], 48, "whole groups"),
+        ([four[:-1], six, eight, scale], 16, "6 bits must fill whole"),
+        ([four, six[:-1], eight, scale], 16, "6 bits must fill whole"),
+        ([four, six, eight[:-1], scale], 16, "8 bits must fill whole"),
+        ([four, six, eight, scale[:-1]], 16, "scale"),
+        ([four, six, eight, scale], 60, "multiple of 8"),
+        ([four, six, eight, scale], 40, "whole groups"),
+        ([four, six, eight, scale], 8, "multiple of 16"),
+        ([four, none, eight, scale], 16, "4 bits must fill the other"),
+        ([four, six, np.zeros(3 * 129, np.uint8), scale], 16, "8 bits must fill whole"),
     ):
         with pytest.raises(ValueError, match=sentence):
             _native.structured(cpu.GROUPS, 3, 128, group, arrays)

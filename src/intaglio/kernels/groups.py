@@ -1,10 +1,11 @@
-"""Groups: symmetric codes of 4 and 8 bits for activations with a scale a group, see native/isa/groups.h."""
+"""Groups: symmetric codes of 4, 6 and 8 bits for activations with a scale a group: native/isa/groups.h."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from intaglio.formats import Floating, Integer, Mixed
+from intaglio.kernels.pieces import GROUPS_BITS
 
 if TYPE_CHECKING:
     from intaglio.kernels.cpu import Operand
@@ -18,12 +19,12 @@ def declines(m: Operand) -> str | None:
         return f"runs integer codes in groups, got {name}"
     if isinstance(form, Integer) and not form.symmetric:
         return "runs symmetric codes, got zero points"
-    if form.bits not in (4, 8):
-        return f"runs codes of 4 and 8 bits, got {form.bits}"
-    if isinstance(form, Mixed) and form.kept and form.kept_bits != 8:
-        return f"runs kept codes of 8 bits, got {form.kept_bits}"
-    if form.group_size % 8 and form.group_size < cols:
-        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
+    widths = [form.bits, form.kept_bits] if isinstance(form, Mixed) and form.kept else [form.bits]
+    if not set(widths) <= set(GROUPS_BITS) or widths != sorted(widths):
+        return f"runs codes of 4, then 6, then 8 bits, got {', then '.join(map(str, widths))}"
+    grain = 16 if 6 in widths else 8
+    if form.group_size % grain and form.group_size < cols:
+        return f"needs groups of a multiple of {grain} columns, got {form.group_size}"
     if not isinstance(reads, Integer | Mixed) or not reads.group_size:
         found = "one a token" if isinstance(reads, Integer) else "float ones"
         return f"reads activations with a scale a group, got {found}"

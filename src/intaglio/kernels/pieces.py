@@ -22,6 +22,7 @@ from intaglio.formats.pack import pack
 from intaglio.types import Array, State
 
 RUN = 16  # outputs that share a range, in native/isa/bilevel.h
+GROUPS_BITS = 4, 6, 8  # of codes in native/isa/groups.h, in this order in a row
 
 
 class Pieces(NamedTuple):
@@ -66,13 +67,22 @@ def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
 
 
 def _groups(layout: Integer | Mixed, state: State, shape: tuple[int, int]) -> Pieces:
-    """Codes of 4 bits, of 8 bits, and a scale for each group of every row."""
-    none = np.empty((shape[0], 0), np.uint8)
-    codes, kept, scale = state.get("codes", none), state.get("kept", none), state["scale"]
+    """Codes of 4 bits, of 6, of 8, and a scale for each group of every row."""
+    scale, names = state["scale"], {"codes": layout.bits}
     if isinstance(layout, Mixed):
-        scale = np.repeat(scale, layout.rows, 0)[: shape[0]]
-    four, eight = (none, np.hstack([codes, kept])) if layout.bits == 8 else (codes, kept)
-    return Pieces([four.ravel(), eight.ravel(), scale.ravel()], min(layout.group_size or shape[1], shape[1]))
+        scale, names["kept"] = np.repeat(scale, layout.rows, 0)[: shape[0]], layout.kept_bits
+    codes = [
+        _beside([state[name] for name, bits in names.items() if bits == width and name in state])
+        for width in GROUPS_BITS
+    ]
+    return Pieces([*codes, scale.ravel()], min(layout.group_size or shape[1], shape[1]))
+
+
+def _beside(codes: list[Array]) -> Array:
+    """Packed rows, one behind the other in each row; flat."""
+    if len(codes) > 1:
+        return np.hstack(codes).ravel()
+    return codes[0].ravel() if codes else np.empty(0, np.uint8)
 
 
 def _bsr(layout: Bsr, state: State, shape: tuple[int, int]) -> Pieces:
