@@ -121,20 +121,21 @@ inline uint32_t spread_nibbles(uint32_t four) {
 inline uint32_t word_of_codes(const Source& s, const uint8_t* from, int64_t k, int32_t width) {
   const int64_t per = 32 / width, end = k + per < s.cols ? per : s.cols - k;
   uint32_t word = 0;
-  if (s.bits == width && end == per) return memcpy(&word, from + k * width / 8, 4), word;
   for (int64_t j = 0; j < end; ++j) word |= code_at(from, k + j, s.bits) << (j * width);
   return word;
 }
 
 // A word of a row at a time: lane n of a vector of codes, as place_of says.
 inline void pack_codes(const Source& s, const uint8_t* from, int32_t n, uint8_t* tile) {
-  const bool bytes = s.kind == kW8 || s.kind == kW8A8;
+  const bool bytes = s.kind == kW8 || s.kind == kW8A8, spreads = !bytes && s.kind != kW4;
   const int32_t width = bytes ? 8 : 4, per = 32 / width;
-  for (int64_t v = 0; v < code_vectors(s.kind, s.cols); ++v) {
-    uint32_t word = word_of_codes(s, from, v * per, width);
-    if (!bytes && s.kind != kW4) word = spread_nibbles(word & 0xffff) | spread_nibbles(word >> 16) << 4;
+  const auto put = [&](int64_t v, uint32_t word) {
+    if (spreads) word = spread_nibbles(word & 0xffff) | spread_nibbles(word >> 16) << 4;
     memcpy(tile + (v * L + n) * 4, &word, 4);
-  }
+  };
+  int64_t v = 0;
+  for (uint32_t word; s.bits == width && v < s.cols / per; ++v) memcpy(&word, from + 4 * v, 4), put(v, word);
+  for (; v < code_vectors(s.kind, s.cols); ++v) put(v, word_of_codes(s, from, v * per, width));
   if (s.kind != kW8A8 || kOffset8 == 0) return;
   for (int64_t k = 0; k < s.cols; ++k) tile[place_of(s.kind, k, n).byte] ^= kOffset8;
 }

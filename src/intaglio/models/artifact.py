@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -74,7 +75,7 @@ def write(
 
 
 def read(path: Path, *, verify: bool = True) -> Checkpoint:
-    """The model in `path`, every array checked as it is read; `verify`: all now, and every file's sum."""
+    """The model in `path`, every array checked as it is read; `verify`: all now and once, and every file's sum."""
     path = Path(path)
     config = json_text.read_object(path / CONFIG)
     _check_version(path, config)
@@ -83,10 +84,8 @@ def read(path: Path, *, verify: bool = True) -> Checkpoint:
     with checksums.verified(path) as listed:  # the sums take one core a while: the rest is done meanwhile
         _check_listed(path, listed)
         checkpoint = _open(path, config)
-        for lazy in (checkpoint.linears, checkpoint.vectors):
-            for name in lazy:
-                lazy[name]
-    return checkpoint
+        checked = dict(checkpoint.linears), dict(checkpoint.vectors)  # views of the mapped files
+    return replace(checkpoint, linears=checked[0], vectors=checked[1])
 
 
 def _open(path: Path, config: dict[str, Any]) -> Checkpoint:
