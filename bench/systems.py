@@ -28,7 +28,7 @@ Made by `{command}` and `python bench/systems.py`. {machine}
 Model: `{model}`, {bits} bits as it comes, perplexity {perplexity}, {speed} tokens/s ({runtime}).
 Text: {text}; calibration: {calibration}.
 
-*Bits* count every stored byte of the whole model, its 8-bit vocabulary included. *Rounding*: the perplexity
+*Bits* count every stored byte of the whole model, its vocabulary included. *Rounding*: the perplexity
 of the smallest recipe that merely rounds its weights to nearest and takes no fewer bits. *Verdict*: whether
 the recipe's claims hold in this run, and who dominates it (no more bits, less perplexity).
 
