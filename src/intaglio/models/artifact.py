@@ -75,7 +75,7 @@ def write(
 
 
 def read(path: Path, *, verify: bool = True) -> Checkpoint:
-    """The model in `path`, every array checked as it is read; `verify`: all now, once, and every file's sum."""
+    """The model in `path`, every array checked as it is read; `verify`: all now, and the sum of each file."""
     path = Path(path)
     config = json_text.read_object(path / CONFIG)
     _check_version(path, config)
