@@ -348,6 +348,7 @@ void Executor::help(void* self, int member, int32_t round) { static_cast<Executo
 // Who is late from an earlier round reads counts of another: what he asks for is of no use then, and does no harm.
 void Executor::wait(size_t op, int member, int32_t round, Asked* asked) const {
   const int32_t target = stage(round, op);
+  if (reached(progress_, target)) return;
   Stretch& left = asked->left;
   if (asked->op <= op) {
     left = {};

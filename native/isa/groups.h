@@ -47,18 +47,20 @@ inline const uint16_t* group_scales(const Groups& m, int64_t row) {
   return reinterpret_cast<const uint16_t*>(m.tiles + row / L * m.bytes + m.scales) + row % L;
 }
 
+// Where the block of codes of 6 bits with column k begins in a tile.
+inline int64_t sixes_block(const Groups& m, int32_t k) { return m.sixes + (k - m.few) / kSixes * 12 * L; }
+
 // Where the byte of column k of a row is in its tile; of 6 bits, the one with its nibble.
 inline int64_t group_place(const Groups& m, int32_t k, int64_t row) {
   const int64_t lane = row % L * 4 + k % 4;
   if (k < m.few) return k / 8 * 4 * L + lane;
   if (k >= m.some) return m.wide + (k - m.some) / 4 * 4 * L + lane;
-  const int32_t i = k - m.few;
-  return m.sixes + (i / kSixes * 3 + i % kSixes / 8) * 4 * L + lane;
+  return sixes_block(m, k) + (k - m.few) % kSixes / 8 * 4 * L + lane;
 }
 
 // And the one with the bits above the nibble.
 inline int64_t sixes_place(const Groups& m, int32_t k, int64_t row) {
-  return m.sixes + ((k - m.few) / kSixes * 3 + 2) * 4 * L + row % L * 4 + k % 4;
+  return sixes_block(m, k) + 8 * L + row % L * 4 + k % 4;
 }
 
 inline int32_t group_level(const Groups& m, int32_t k, int64_t row) {

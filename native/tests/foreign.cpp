@@ -268,9 +268,12 @@ void check_structures(const Kernels& k) {
 // Both ways of rounding activations, and weights of 4 bits, of 6, of 8, and of two of them.
 void check_groups(const Kernels& k) {
   for (int trial = 0; trial < 40; ++trial) {
-    const int rows = uniform(1, 40), group = 16 * uniform(1, 10), groups = uniform(1, 4), tokens = uniform(1, 11);
+    const bool mixed = uniform(0, 1);  // codes of 6 bits need groups of 16 columns
+    const int rows = uniform(1, 40), group = mixed ? 16 * uniform(1, 10) : 8 * uniform(1, 20);
+    const int groups = uniform(1, 4), tokens = uniform(1, 11);
     const int cols = group * (groups - 1) + uniform(1, group);
-    const int few = std::min(cols, group * uniform(0, groups)), some = std::max(few, std::min(cols, group * uniform(0, groups)));
+    const int few = std::min(cols, group * uniform(0, groups));
+    const int some = mixed ? std::max(few, std::min(cols, group * uniform(0, groups))) : few;
     const auto byte = [] { return uint8_t(uniform(0, 255)); };
     const auto fours = filled<uint8_t>(size_t(rows * ((few + 1) / 2)), byte);
     const auto sixes = filled<uint8_t>(size_t(rows * (((some - few) * 6 + 7) / 8)), byte);

@@ -83,9 +83,10 @@ def read(path: Path, *, verify: bool = True) -> Checkpoint:
         return _open(path, config)
     with checksums.verified(path) as listed:  # the sums take one core a while: the rest is done meanwhile
         _check_listed(path, listed)
-        checkpoint = _open(path, config)
-        checked = dict(checkpoint.linears), dict(checkpoint.vectors)  # views of the mapped files
-    return replace(checkpoint, linears=checked[0], vectors=checked[1])
+        lazy = _open(path, config)
+        # what is read are views of the mapped files
+        checkpoint = replace(lazy, linears=dict(lazy.linears), vectors=dict(lazy.vectors))
+    return checkpoint
 
 
 def _open(path: Path, config: dict[str, Any]) -> Checkpoint:
