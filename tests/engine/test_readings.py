@@ -10,12 +10,10 @@ import torch
 
 from intaglio.attention import Affine, Half
 from intaglio.engine.executor import Executor
-from intaglio.errors import IntaglioError
 from intaglio.formats import Activation, Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.models import reference, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Coded, Dense, decode
-from intaglio.types import Array
 from tests.engine.small import A8, ISAS, far, generate, plain, reference_logits, relative, run_logits, tokens
 
 W4, A4 = Mixed(4, group_size=16, clip=0.85), Mixed(4, group_size=16, clip=0.9)
@@ -62,11 +60,24 @@ def test_an_order_keeps_the_function(apart: bool) -> None:
     assert torch.allclose(found, transformer.forward(source, ids), atol=1e-5)
 
 
-def test_an_order_of_the_table_of_tokens_is_refused() -> None:
-    source = plain("llama-biased")
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["llama-tied", "llama-biased"])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_table_of_tokens_may_have_an_order(name: str, isa: str, rotated: bool) -> None:
+    """Alone, or before and behind a projection; as the head of a tied model it reads its inputs so too."""
+    source = plain(name, gain=0.5)
+    if rotated:
+        width, seed = source.spec.hidden_size, torch.Generator().manual_seed(0)
+        turn = torch.linalg.qr(torch.randn(width, width, generator=seed))[0].numpy()
+        added = {roles.EMBED_PROJ: turn, **({roles.HEAD_PROJ: turn.T.copy()} if source.spec.tied else {})}
+        source = source.replace(
+            {key: Coded(w.shape, (Dense(Floating("float32")),), {"0.value": w}) for key, w in added.items()}
+        )
     table = ordered(source.linears[roles.EMBEDDING], Floating("float32"), None, 0)
-    with pytest.raises(IntaglioError, match=f"{roles.EMBEDDING}: a table of tokens has no order of inputs"):
-        Executor(source.replace({roles.EMBEDDING: table}))
+    rows = relative(
+        run_logits(source.replace({roles.EMBEDDING: table}), isa), reference_logits(source, Half())
+    )
+    assert rows.max() <= 1e-4
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -133,14 +144,6 @@ def test_a_head_in_groups_and_a_batch() -> None:
     assert np.median(rows) <= 1e-4
     prompt = tokens(20).tolist()
     assert generate(executor, prompt, 8) == generate(executor, prompt, 8, chunk=7)
-
-
-def test_a_table_of_tokens_has_no_order() -> None:
-    source = plain("llama-tied")
-    order: Array = np.arange(source.linears[roles.EMBEDDING].shape[1], dtype=np.uint16)
-    broken = {roles.EMBEDDING: dataclasses.replace(source.linears[roles.EMBEDDING], order=order)}
-    with pytest.raises(IntaglioError, match="no order"):
-        Executor(source.replace(broken), threads=1)
 
 
 def test_far_orders_are_seen() -> None:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 import intaglio
 from intaglio.compression import Event, Report
 from intaglio.errors import IntaglioError, UsageError
 from intaglio.formats import Floating
-from intaglio.models import open_checkpoint
+from intaglio.models import open_checkpoint, texts, transformer
+from intaglio.models.checkpoint import Checkpoint
 from intaglio.terms import Dense
 from tests.models.gguf_files import Q, write_gguf
 from tests.models.tiny import tiny
-from tests.system.small import SET, contents, names, save_model
+from tests.system.small import SET, contents, names, save_model, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,40 @@ def test_embedding_and_head_can_be_coded(model: Path, tmp_path: Path) -> None:
     report = run(model, tmp_path / "out", "rtn-w4", "weights.0={match: [embedding, lm_head], "
                  "terms: [{type: dense, format: {type: int, bits: 8, group_size: 64}}]}")  # fmt: skip
     assert report.coverage.coded == 2
+
+
+LAX = ("limits.kl=100", "limits.perplexity=1000000")
+FORM = "{type: dense, format: {type: mixed, bits: 3, group_size: 16}}"
+
+
+@pytest.mark.parametrize("case", ["llama", "llama-tied"])
+@pytest.mark.parametrize("order", ["null", "power"])
+def test_the_head_is_coded_by_what_it_reads(tmp_path: Path, case: str, order: str) -> None:
+    """Error feedback under the last hidden states costs the scores less than rounding does."""
+    model, text = save_model(tmp_path / "model", case), " ".join(texts.calibration_documents())[:400]
+    ids = torch.tensor([tokenizer().encode(text).ids])
+    expected, lost = transformer.forward(open_checkpoint(model), ids), {}
+    for solver in ("greedy", "obs"):
+        rule = f"{{match: [lm_head], terms: [{FORM}], solver: {{type: {solver}}}, order: {order}}}"
+        report = run(model, tmp_path / solver, "rtn-w4", f"weights.0={rule}", "rest=null", *LAX)
+        assert [site.name for site in report.sites] == [
+            "lm_head" if case == "llama" else "model.embed_tokens"
+        ]
+        coded = open_checkpoint(tmp_path / solver)
+        found = transformer.head(
+            coded.spec, transformer.outer_weights(coded), hidden(open_checkpoint(model), ids)
+        )
+        lost[solver] = float((found - expected).square().mean())
+    assert lost["obs"] < 0.95 * lost["greedy"]
+
+
+def hidden(checkpoint: Checkpoint, ids: torch.Tensor) -> torch.Tensor:
+    """What the last block puts out."""
+    spec = checkpoint.spec
+    x = transformer.embed(spec, transformer.outer_weights(checkpoint), ids)
+    for layer in range(spec.num_layers):
+        x = transformer.block(spec, layer, transformer.layer_weights(checkpoint, layer), x)
+    return x
 
 
 def test_an_existing_output_is_replaced_only_when_asked(model: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Stop(BaseException):
     """Ends a run wherever it is raised."""
 
 
-@pytest.mark.parametrize("renames", range(1, 10, 2))
+@pytest.mark.parametrize("renames", range(1, 12, 2))
 def test_a_run_stopped_before_any_rename_continues_to_the_same_bytes(
     model: Path, tmp_path: Path, whole: dict[str, str], renames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,16 @@ class Coding:
         return bool(self.transforms) or any(needs_metric(rule) for rule in self.rules.values())
 
     @property
+    def head(self) -> str:
+        """The matrix that makes scores of hidden states, which may be the embedding."""
+        return roles.EMBEDDING if self.spec.tied else roles.HEAD
+
+    @property
+    def observes_head(self) -> bool:
+        """Whether the head's codes depend on what it reads."""
+        return self.head in self.rules and needs_metric(self.rules[self.head])
+
+    @property
     def weighed(self) -> frozenset[str]:
         """The matrices in layers whose errors are weighed by the Fisher information of the loss."""
         inside = (name for name in self.rules if name.startswith("model.layers."))

@@ -12,6 +12,7 @@ import msgspec
 
 from intaglio import terms
 from intaglio.compression import outer
+from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.calibration import Windows
 from intaglio.compression.journal import Journal
@@ -46,7 +47,8 @@ class Finished:
     @cached_property
     def outside(self) -> Block:
         """What lies outside the layers and was changed."""
-        return outer.code(self.plan.coding, self.plan.checkpoint)
+        hidden = Activations(self.journal.activations(self.plan.coding.spec.num_layers))
+        return outer.code(self.plan.coding, self.plan.checkpoint, hidden)
 
     def linears(self) -> Iterator[tuple[str, Coded]]:
         """Every matrix by its full name, one block at a time."""

@@ -74,7 +74,7 @@ class Journal:
         return self.path / f"block-{index:05d}.safetensors"
 
     def activations(self, index: int) -> Path:
-        """The inputs of block `index`."""
+        """The inputs of block `index`; behind the last one, of the head."""
         return self.path / f"activations-{index:05d}"
 
     @property

@@ -204,8 +204,10 @@ class Run:
         return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
     def _store(self, layer: int, batches: Iterator[Tensor]) -> Sequence[Tensor]:
-        """Keep what block `layer` reads, if anything reads it."""
-        if not self.windows or not self.plan.coding.observes or layer == self.plan.coding.spec.num_layers:
+        """Keep what block `layer`, or behind the last one the head, reads, if anything reads it."""
+        coding = self.plan.coding
+        observes = coding.observes if layer < coding.spec.num_layers else coding.observes_head
+        if not self.windows or not observes:
             return ()
         return activations.store(self.journal.activations(layer), batches)
 

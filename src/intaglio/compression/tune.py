@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from intaglio.compression import outer
+from intaglio.compression.activations import Activations
 from intaglio.compression.blocks import Block
 from intaglio.compression.journal import Journal
 from intaglio.compression.plan import Plan
@@ -51,7 +52,7 @@ def whole(
     coding, count = plan.coding, plan.coding.spec.num_layers
     blocks = [read_block(journal.block(layer)) for layer in range(count)]
     before = outer.transformed(coding, transformer.outer_weights(plan.checkpoint))
-    coded = outer.code(coding, plan.checkpoint).linears
+    coded = outer.code(coding, plan.checkpoint, Activations(journal.activations(count))).linears
     after = {**before, **{f"{name}.weight": decode(one) for name, one in coded.items()}}
     layers = [(_plain(layer, one), _inside(layer, one.linears)) for layer, one in enumerate(blocks)]
     trained = settings.scales.run(coding.spec, after, layers, Teacher(tokens, hidden, before), say)

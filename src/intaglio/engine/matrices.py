@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from intaglio import _native
-from intaglio.errors import IntaglioError
 from intaglio.formats import Activation, Largest
 from intaglio.kernels import cpu
 from intaglio.models import roles
@@ -83,8 +82,6 @@ def pack_all(checkpoint: Checkpoint, isa: str, threads: int) -> Matrices:
         return pack(checkpoint.linears, names, isa, threads)
 
     matrices: Matrices = {"embedding": packed(roles.EMBEDDING)}
-    if any(one.reader.reading.order is not None for one in matrices["embedding"]):
-        raise IntaglioError(f"{roles.EMBEDDING}: a table of tokens has no order of inputs")
     for key, name in (("embed_proj", roles.EMBED_PROJ), ("head_proj", roles.HEAD_PROJ), ("head", roles.HEAD)):
         if name in checkpoint.linears:
             matrices[key] = packed(name)

@@ -76,11 +76,20 @@ class Program:
 
     def _embed(self) -> None:
         (embedding,) = self._matrices["embedding"]
-        matrix, scale = self._matrix(embedding), self._spec.embed_scale
+        matrix, scale, order = self._matrix(embedding), self._spec.embed_scale, embedding.reader.reading.order
+        stored = Reading() if order is None else Reading(order=order.argsort().astype(order.dtype))
         if "embed_proj" not in self._matrices:
-            self._native.embed(matrix, self._residual, ABSENT, scale)
+            reading = self._reading(stored, self._spec.hidden_size)
+            self._native.embed(matrix, self._residual, reading, scale)
             return
-        rows = self._read("embed_proj", lambda to, how: self._native.embed(matrix, to, how, 1.0))
+
+        def write(target: Columns, reading: int) -> None:
+            if order is not None:
+                assert reading == ABSENT, "what a rotation adds reads plain numbers"
+                reading = self._reading(stored, target[2])
+            self._native.embed(matrix, target, reading, 1.0)
+
+        rows = self._read("embed_proj", write)
         self._linear("embed_proj", rows, [self._residual], alpha=scale)
 
     def _attention(self, layer: int) -> None:

@@ -84,12 +84,15 @@ def head(spec: ModelSpec, w: Weights, h: Tensor, *, tap: Tap | None = None) -> T
 
     `tap` is called at one point, "head_in".
     """
-    n = norm(spec, w[f"{roles.FINAL_NORM}.weight"], h)
-    if f"{roles.HEAD_PROJ}.weight" in w:
-        n = linear(w, roles.HEAD_PROJ, n)
-    n = (tap or untouched)("head_in", n)
+    n = (tap or untouched)("head_in", head_input(spec, w, h))
     logits = linear(w, roles.HEAD if f"{roles.HEAD}.weight" in w else roles.EMBEDDING, n) * spec.logit_scale
     return _softcapped(logits, spec.logit_softcap)
+
+
+def head_input(spec: ModelSpec, w: Weights, h: Tensor) -> Tensor:
+    """h (b, t, h), what the last block puts out -> what the head's matrix reads of it."""
+    n = norm(spec, w[f"{roles.FINAL_NORM}.weight"], h)
+    return linear(w, roles.HEAD_PROJ, n) if f"{roles.HEAD_PROJ}.weight" in w else n
 
 
 def block(spec: ModelSpec, layer: int, w: Weights, x: Tensor, *, tap: Tap | None = None) -> Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
+AT_ONCE = 1 << 24  # weights
+
 
 class Obs(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
     """Error feedback under a full metric; under any other, columns are independent and it rounds to nearest.
@@ -63,10 +65,13 @@ class Obs(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
         tables = fmt.fit(w, shrink=shrink)
         moving = self.grid == "moving"
         walk = _Walk(fmt, tables, shrink, order.tolist(), moving)
-        codes = walk.run(w.t()[order].contiguous(), factor, self._block(fmt.group_size if moving else None))
-        found = torch.empty_like(codes)
-        found[order] = codes
-        return Found(fmt.pack(found.t().contiguous(), tables), {"damp": damp})
+        block, codes = (
+            self._block(fmt.group_size if moving else None),
+            torch.empty(w.shape, dtype=torch.uint8),
+        )
+        for rows in [slice(0, len(w))] if moving else _parts(w):
+            codes[rows, order] = walk.run(w[rows].t()[order].contiguous(), rows, factor, block).t()
+        return Found(fmt.pack(codes, tables), {"damp": damp})
 
     def _order(self, h: Tensor) -> Tensor:
         if self.order == "natural":
@@ -93,8 +98,8 @@ class _Walk:
         self.size = fmt.group_size or len(order)
         self._lay_out()
 
-    def run(self, w: Tensor, factor: Tensor, block: int) -> Tensor:
-        """w (in, out) in `order`, overwritten -> codes uint8 (in, out) in `order`."""
+    def run(self, w: Tensor, rows: slice, factor: Tensor, block: int) -> Tensor:
+        """Weights of some outputs, w (in, rows) in `order`, overwritten -> codes uint8 (in, rows) in it."""
         codes = torch.empty(w.shape, dtype=torch.uint8)
         for begin in range(0, len(w), block):
             end = min(begin + block, len(w))
@@ -102,18 +107,17 @@ class _Walk:
             for i in range(begin, end):
                 if self.moving and i % self.size == 0:
                     self._refit(i // self.size, w[i : i + self.size])
-                codes[i], rounded = self._round(w[i], self.order[i] // self.size)
+                codes[i], rounded = self._round(w[i], self.order[i] // self.size, rows)
                 error = errors[i - begin] = (w[i] - rounded) / factor[i, i]
                 w[i + 1 : end].addr_(factor[i, i + 1 : end], error, alpha=-1)
             w[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
         return codes
 
-    def _round(self, column: Tensor, group: int) -> tuple[Tensor, Tensor]:
-        """Codes and values of the grid points nearest to one column, (out,) each."""
-        step, zero, whole = self.step[group], self.zero[group], self.whole[group]
-        codes = (
-            (column / step).add_(zero - whole).round_().add_(whole).clamp_(self.low[group], self.high[group])
-        )
+    def _round(self, column: Tensor, group: int, rows: slice) -> tuple[Tensor, Tensor]:
+        """Codes and values of the grid points nearest to one column, (rows,) each."""
+        step, zero, whole = self.step[group, rows], self.zero[group, rows], self.whole[group, rows]
+        low, high = self.low[group, rows], self.high[group, rows]
+        codes = (column / step).add_(zero - whole).round_().add_(whole).clamp_(low, high)
         return codes, (codes - zero).mul_(step)
 
     def _refit(self, group: int, w: Tensor) -> None:
@@ -130,6 +134,12 @@ class _Walk:
         self.step = (grid.step * grid.row).t().contiguous()
         self.zero, self.low, self.high = (t.t().contiguous() for t in (grid.zero, grid.low, grid.high))
         self.whole = self.zero.floor()
+
+
+def _parts(w: Tensor) -> list[slice]:
+    """Rows, which do not depend on one another, as many together as memory should hold."""
+    rows = max(1, AT_ONCE // w.shape[1])
+    return [slice(begin, begin + rows) for begin in range(0, len(w), rows)]
 
 
 def _compensated(factor: Tensor, order: Tensor) -> Metric:
