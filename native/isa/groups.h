@@ -72,6 +72,24 @@ inline int32_t group_level(const Groups& m, int32_t k, int64_t row) {
   return (low | high << 4) - m.zero(k);
 }
 
+// Four nibbles as four bytes.
+inline uint32_t four_nibbles(uint32_t x) {
+  x = (x | x << 8) & 0x00ff00ff;
+  return (x | x << 4) & 0x0f0f0f0f;
+}
+
+// A row's codes of 4 bits, eight columns at a time, where they belong in its tile.
+inline void lay_fours(const Groups& m, const uint8_t* from, int64_t row, uint8_t* tile) {
+  uint8_t* to = tile + row % L * 4;
+  for (int32_t k = 0; k < m.few; k += 8, from += 4, to += 4 * L) {
+    uint32_t codes = 0;
+    if (k + 8 <= m.few) memcpy(&codes, from, 4);
+    else for (int32_t i = 0; k + i < m.few; ++i) codes |= code_at(from, i, 4) << 4 * i;
+    codes = four_nibbles(codes & 0xffff) | four_nibbles(codes >> 16) << 4;
+    memcpy(to, &codes, 4);
+  }
+}
+
 // Columns 8i..8i+7 of a row's packed codes of 6 bits as eight bytes; zeros from column n on. Gaps open between fours of
 // codes first, then between pairs, then between neighbours.
 inline uint64_t eight_sixes(const uint8_t* row, int64_t i, int64_t n) {
@@ -114,8 +132,7 @@ inline size_t lay_groups(const Pieces* from, void* to) {
   const int64_t groups = group_count(cols, m.group);
   for (int64_t r = 0; r < rows; ++r) {
     auto* tile = static_cast<uint8_t*>(to) + kGroupsHeader + r / L * m.bytes;
-    for (int32_t k = 0; k < few; ++k)
-      tile[group_place(m, k, r)] |= uint8_t((codes[0][r * stride[0] + k / 2] >> k % 2 * 4 & 15) << k % 8 / 4 * 4);
+    lay_fours(m, codes[0] + r * stride[0], r, tile);
     lay_sixes(m, codes[1] + r * stride[1], r, tile);
     for (int32_t k = some; k < cols; ++k) tile[group_place(m, k, r)] = codes[2][r * (cols - some) + k - some] ^ kOffset8;
     const auto* scale = static_cast<const uint8_t*>(from->array[3]) + r * groups * 2;
