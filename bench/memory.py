@@ -1,11 +1,12 @@
 """How much memory and time it takes to compress a model of 1.2 billion weights.
 
     python bench/memory.py --recipes rtn-w4,gptq-w4 [--shape llama-3.2-1b] [--layers 16] [--samples 8]
-                           [--most-gb 6]
+                           [--most-gb 6] [--set PATH=VALUE]
 
 The shape is a public one with random numbers, the tokenizer the packaged model's; each recipe (`all`: every
 shipped one) runs in its own process, and its result is checked as always. With --layers the model has fewer:
-memory is that of one layer and of what lies outside. Exits with 1 if one needs more than --most-gb, with 2 if
+memory is that of one layer and of what lies outside; what takes long, as K-SVD does, can be cut short
+(`--set weights.0.solver.sweeps=1`: as much memory). Exits with 1 if one needs more than --most-gb, with 2 if
 one fails.
 """
 
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 
-def compress(shape: str, layers: int | None, recipe: str, samples: int) -> None:
+def compress(shape: str, layers: int | None, recipe: str, samples: int, changed: list[str]) -> None:
     """In this process: compress, and print seconds and peak memory."""
     import intaglio
     from intaglio.benchmark.synthetic import PREFIX, original
@@ -38,7 +39,7 @@ def compress(shape: str, layers: int | None, recipe: str, samples: int) -> None:
             Path(directory) / "out",
             samples=samples,
             seq_len=256,
-            set=settings,
+            set=[*settings, *changed],
             progress=lambda event: print(f"  {event.done}/{event.total} {event.message}", file=sys.stderr),
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -54,10 +55,11 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--most-gb", type=float, default=6)
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        compress(arguments.shape, arguments.layers, arguments.here, arguments.samples)
+        compress(arguments.shape, arguments.layers, arguments.here, arguments.samples, arguments.set)
         return
     code, recipes = 0, recipe_names(parser, arguments.recipes)
     print(f"{'recipe':24} {'minutes':>8} {'peak GB':>8}")
