@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from intaglio import terms
-from intaglio.formats import Format, Integer, Mixed, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver, obs
+from intaglio.formats import Bilevel, Format, Integer, Mixed, TwoLevel
+from intaglio.solvers import Clip, Greedy, Obs, Solver, rows
 from intaglio.solvers.obs import inverse_factor
 from intaglio.terms import Dense, Metric
 
@@ -87,14 +87,16 @@ def test_the_block_is_only_a_matter_of_speed(block: int) -> None:
     assert error(Obs(block=block), w, h, Integer(4, group_size=16)) == pytest.approx(whole, rel=0.02)
 
 
-@pytest.mark.parametrize("fmt", [*FORMATS, Mixed(4, group_size=16, rows=2)], ids=repr)
-@pytest.mark.parametrize("at_once", [1, 96 * 3, 96 * 16])
+@pytest.mark.parametrize(
+    "fmt", [*FORMATS, Mixed(4, group_size=16, rows=2), Bilevel(3, group_size=16)], ids=repr
+)
+@pytest.mark.parametrize("at_once", [1, 96 * 33])
 def test_outputs_do_not_depend_on_how_many_are_coded_at_once(
     fmt: Format, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    w, h = weights(17, 96), correlated(96)
+    w, h = weights(50, 96), correlated(96)
     whole = Obs().solve(w, (Dense(fmt),), Metric(h), clip=Clip())
-    monkeypatch.setattr(obs, "AT_ONCE", at_once)
+    monkeypatch.setattr(rows, "AT_ONCE", at_once)
     apart = Obs().solve(w, (Dense(fmt),), Metric(h), clip=Clip())
     assert torch.allclose(terms.decode(whole), terms.decode(apart), atol=1e-6)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from intaglio.formats import Floating, Format, groups
 from intaglio.lazy import lazy
+from intaglio.solvers.rows import parts
 from intaglio.terms import Metric
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if not self.enabled or isinstance(fmt, Floating):
             return None
+        if metric.elements is not None:
+            return self._search(w, fmt, metric)
+        return torch.cat([self._search(w[rows], fmt, metric) for rows in parts(w)])
+
+    def _search(self, w: Tensor, fmt: Format, metric: Metric) -> Tensor:
         chosen = torch.ones(len(w), groups.count(w.shape[1], fmt.group_size))
         best = _errors(w, fmt, metric, chosen)
         for ratio in torch.linspace(1, self.lowest, self.steps)[1:].tolist():

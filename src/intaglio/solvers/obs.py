@@ -16,6 +16,7 @@ from intaglio.formats import Bilevel, Floating, Integer, Mixed, TwoLevel
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
+from intaglio.solvers.rows import parts
 from intaglio.solvers.sequence import Found, InSequence
 from intaglio.terms import Dense, Metric, Term
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
-
-AT_ONCE = 1 << 24  # weights
 
 
 class Obs(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="obs"):
@@ -65,11 +64,9 @@ class Obs(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
         tables = fmt.fit(w, shrink=shrink)
         moving = self.grid == "moving"
         walk = _Walk(fmt, tables, shrink, order.tolist(), moving)
-        block, codes = (
-            self._block(fmt.group_size if moving else None),
-            torch.empty(w.shape, dtype=torch.uint8),
-        )
-        for rows in [slice(0, len(w))] if moving else _parts(w):
+        codes = torch.empty(w.shape, dtype=torch.uint8)
+        block = self._block(fmt.group_size if moving else None)
+        for rows in [slice(0, len(w))] if moving else parts(w):
             codes[rows, order] = walk.run(w[rows].t()[order].contiguous(), rows, factor, block).t()
         return Found(fmt.pack(codes, tables), {"damp": damp})
 
@@ -134,12 +131,6 @@ class _Walk:
         self.step = (grid.step * grid.row).t().contiguous()
         self.zero, self.low, self.high = (t.t().contiguous() for t in (grid.zero, grid.low, grid.high))
         self.whole = self.zero.floor()
-
-
-def _parts(w: Tensor) -> list[slice]:
-    """Rows, which do not depend on one another, as many together as memory should hold."""
-    rows = max(1, AT_ONCE // w.shape[1])
-    return [slice(begin, begin + rows) for begin in range(0, len(w), rows)]
 
 
 def _compensated(factor: Tensor, order: Tensor) -> Metric:
