@@ -39,6 +39,7 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return torch.cat([self._search(w[rows], fmt, metric) for rows in parts(w)])
 
     def _search(self, w: Tensor, fmt: Format, metric: Metric) -> Tensor:
+        assert not isinstance(fmt, Floating)
         chosen = torch.ones(len(w), groups.count(w.shape[1], fmt.group_size))
         best = _errors(w, fmt, metric, chosen)
         for ratio in torch.linspace(1, self.lowest, self.steps)[1:].tolist():
