@@ -72,6 +72,9 @@ INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flu
   for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = flush_into(acc[i / T][i % T], d[i / T][i % T], i / T);
 }
 
+// What adds dots to a sum and does no more.
+constexpr auto plainly = [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); };
+
 // Adds the dots of vectors [v, end) into acc through `flush_into(acc, dots, r)`, as often as `Dots` needs emptying.
 // A `Long` run of few sums has two chains of them; short runs overlap one another.
 template <bool Long, int T, int R, class Flush>

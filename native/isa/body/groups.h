@@ -32,7 +32,6 @@ template <bool Laid, int T, int R>
 INTAGLIO_INLINE void dot_sixes(const Streams& s, int64_t blocks, VI (&acc)[R][T]) {
   using From = Sixes<Laid>;
   constexpr bool kNarrow = kDotsPerFlush <= 16;
-  const auto plainly = [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); };
   Dots d[R][T];
   fill(d, no_dots());
   for (int64_t b = 0; b < blocks; ++b) {
@@ -68,8 +67,7 @@ INTAGLIO_INLINE void dot_group(const Groups& m, const Sixes<Laid>& sixes, const 
   const int8_t* q = x->q + token * x->ldq;
   int32_t zero = m.zero(begin);
   if (begin < m.few) {
-    dot_run<false>({tile, m.bytes, q, x->ldq}, begin / 8, div_up(end, 8), part,
-                   [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+    dot_run<false>({tile, m.bytes, q, x->ldq}, begin / 8, div_up(end, 8), part, plainly);
   } else if (begin < m.some) {
     const uint8_t* at = sixes.tile + (begin - m.few) / kSixes * Sixes<Laid>::kBlock;
     dot_sixes<Laid>({at, sixes.stride, q + begin, x->ldq}, div_up(end - begin, kSixes), part);

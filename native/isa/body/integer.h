@@ -112,7 +112,7 @@ INTAGLIO_INLINE void dot_one_level(const Matrix* w, const Activations* x, const 
                               VI (&acc)[R][T]) {
   subtract_zero(sums, tile, stride, token, acc);
   const Streams s{tile.codes, stride, x->q + token * x->ldq, x->ldq};
-  dot_run<true>(s, 0, code_vectors(w->kind, w->cols), acc, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+  dot_run<true>(s, 0, code_vectors(w->kind, w->cols), acc, plainly);
 }
 
 // Codes of 8 bits whose zero is 128, `vectors` of them in each tile.
@@ -141,7 +141,7 @@ INTAGLIO_INLINE void dot_grouped(const Matrix* w, const Activations* x, const Su
   for (int64_t g = 0, v = 0; v < all; ++g, v += run) {
     VI part[R][T];
     fill(part, seti(0));
-    dot_run<false>(s, v, v + run < all ? v + run : all, part, [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+    dot_run<false>(s, v, v + run < all ? v + run : all, part, plainly);
     INTAGLIO_UNROLL
     for (int i = 0; i < R * T; ++i) {
       const int r = i / T, t = i % T;

@@ -29,8 +29,7 @@ void coded_scores(const Block& b, const uint8_t* keys, const uint16_t* scale, co
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i) acc[i / T][i % T] = seti(offset * b.s->q_sum[r + i % T]);
   if (l->bits == 8) dot_vectors8(streams, key_vectors(l), acc);
-  else dot_run<false>(streams, 0, key_vectors(l), acc,
-               [](VI a, Dots d, int) __attribute__((always_inline)) { return flush(a, d); });
+  else dot_run<false>(streams, 0, key_vectors(l), acc, plainly);
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i) {
     const int n = i / T, t = i % T;
