@@ -10,6 +10,7 @@ import torch
 
 from intaglio.attention import Affine, Half
 from intaglio.engine.executor import Executor
+from intaglio.errors import IntaglioError
 from intaglio.formats import Activation, Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.models import reference, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
@@ -78,6 +79,19 @@ def test_the_table_of_tokens_may_have_an_order(name: str, isa: str, rotated: boo
         run_logits(source.replace({roles.EMBEDDING: table}), isa), reference_logits(source, Half())
     )
     assert rows.max() <= 1e-4
+
+
+def test_what_is_rounded_of_an_ordered_table_is_refused() -> None:
+    source = plain("llama-tied")
+    turn = Coded(
+        (source.spec.hidden_size,) * 2,
+        (Dense(Floating("float32")),),
+        {"0.value": np.eye(source.spec.hidden_size, dtype=np.float32)},
+        activation=A8,
+    )
+    table = ordered(source.linears[roles.EMBEDDING], Floating("float32"), None, 0)
+    with pytest.raises(IntaglioError, match=r"embed_proj reads rounded numbers of .* which has an order"):
+        Executor(source.replace({roles.EMBEDDING: table, roles.EMBED_PROJ: turn}), threads=1)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -14,6 +14,7 @@ import numpy as np
 
 from intaglio import _native
 from intaglio.engine.matrices import Packed
+from intaglio.errors import IntaglioError
 from intaglio.formats import Largest
 from intaglio.formats.rounding import Rounding, rounding_of
 from intaglio.models import roles
@@ -84,8 +85,12 @@ class Program:
             return
 
         def write(target: Columns, reading: int) -> None:
+            if order is not None and reading != ABSENT:
+                raise IntaglioError(
+                    f"{roles.EMBED_PROJ} reads rounded numbers of {roles.EMBEDDING}, which has an order: "
+                    "one of the two can be run, not both"
+                )
             if order is not None:
-                assert reading == ABSENT, "what a rotation adds reads plain numbers"
                 reading = self._reading(stored, target[2])
             self._native.embed(matrix, target, reading, 1.0)
 
