@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from intaglio import terms
-from intaglio.formats import Bilevel, Format, Integer, Mixed, TwoLevel
-from intaglio.solvers import Clip, Greedy, Obs, Solver, rows
+from intaglio.formats import Bilevel, Format, Integer, Mixed, TwoLevel, rows
+from intaglio.solvers import Clip, Greedy, Obs, Solver
 from intaglio.solvers.obs import inverse_factor
 from intaglio.terms import Dense, Metric
 

@@ -55,13 +55,18 @@ def test_a_diagonal_is_elements_alike_in_every_row() -> None:
     assert Metric(elements=d.expand(5, 12)).error(DELTA) == pytest.approx(Metric(d).error(DELTA), rel=1e-6)
 
 
+MANY = torch.randn(
+    50, 12, generator=torch.Generator().manual_seed(7)
+)  # rows of four parts, if these are smallest
+
+
 @pytest.mark.parametrize(
-    "metric", [Metric(), Metric(H), Metric(elements=DELTA.square())], ids=["identity", "full", "elements"]
+    "metric", [Metric(), Metric(H), Metric(elements=MANY.square())], ids=["identity", "full", "elements"]
 )
-@pytest.mark.parametrize("at_once", [1, 24, 36, 60])
+@pytest.mark.parametrize("at_once", [1, 12 * 16, 12 * 33, 12 * 50])
 def test_many_rows_are_weighed_in_parts(
     metric: Metric, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = metric.error(DELTA)
-    monkeypatch.setattr("intaglio.terms.metric.AT_ONCE", at_once)
-    assert metric.error(DELTA) == pytest.approx(whole, rel=1e-6)
+    whole = metric.error(MANY)
+    monkeypatch.setattr("intaglio.formats.rows.AT_ONCE", at_once)
+    assert metric.error(MANY) == pytest.approx(whole, rel=1e-6)

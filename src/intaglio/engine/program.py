@@ -85,13 +85,13 @@ class Program:
             return
 
         def write(target: Columns, reading: int) -> None:
-            if order is not None and reading != ABSENT:
+            if reading == ABSENT:
+                reading = self._reading(stored, target[2])
+            elif order is not None:
                 raise IntaglioError(
                     f"{roles.EMBED_PROJ} reads rounded numbers of {roles.EMBEDDING}, which has an order: "
                     "one of the two can be run, not both"
                 )
-            if order is not None:
-                reading = self._reading(stored, target[2])
             self._native.embed(matrix, target, reading, 1.0)
 
         rows = self._read("embed_proj", write)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from intaglio.formats import Floating, Format, groups
+from intaglio.formats.rows import parts
 from intaglio.lazy import lazy
-from intaglio.solvers.rows import parts
 from intaglio.terms import Metric
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if not self.enabled or isinstance(fmt, Floating):
             return None
-        if metric.elements is not None:
-            return self._search(w, fmt, metric)
-        return torch.cat([self._search(w[rows], fmt, metric) for rows in parts(w)])
+        return torch.cat([self._search(w[rows], fmt, metric.of_rows(rows)) for rows in parts(w)])
 
     def _search(self, w: Tensor, fmt: Format, metric: Metric) -> Tensor:
         assert not isinstance(fmt, Floating)

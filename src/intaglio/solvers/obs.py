@@ -13,10 +13,10 @@ import msgspec
 
 from intaglio.errors import IntaglioError
 from intaglio.formats import Bilevel, Floating, Integer, Mixed, TwoLevel
+from intaglio.formats.rows import parts
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.natural import natural
-from intaglio.solvers.rows import parts
 from intaglio.solvers.sequence import Found, InSequence
 from intaglio.terms import Dense, Metric, Term
 

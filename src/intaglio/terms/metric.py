@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from intaglio.formats.rows import parts
 from intaglio.lazy import lazy
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
-
-AT_ONCE = 1 << 24  # elements
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Metric:
             return self
         return Metric(self.h[begin:end] if self.h.ndim == 1 else self.h[begin:end, begin:end])
 
+    def of_rows(self, rows: slice) -> Metric:
+        """The metric of some outputs alone."""
+        return self if self.elements is None else Metric(elements=self.elements[rows])
+
     def ordered(self, order: Tensor) -> Metric:
         """The metric of the inputs in another order."""
         if self.elements is not None:
@@ -70,14 +73,10 @@ class Metric:
 
     def error(self, delta: Tensor) -> float:
         """Mean over the rows of delta (out, in), of which few are squared at once: it may be a vocabulary."""
-        step = max(1, AT_ONCE // delta.shape[1])
-        parts = (self._of_rows(i, step).rows(delta[i : i + step].float()) for i in range(0, len(delta), step))
-        return float(torch.cat(list(parts)).double().mean())
+        errors = [self.of_rows(rows).rows(delta[rows].float()) for rows in parts(delta)]
+        return float(torch.cat(errors).double().mean())
 
     def relative(self, w: Tensor, rest: Tensor) -> float:
         """What is left of W as a share of its output's power: 0 is exact, 1 as bad as all zeros."""
         power = self.error(w)
         return self.error(rest) / power if power > 0 else 0.0
-
-    def _of_rows(self, begin: int, count: int) -> Metric:
-        return self if self.elements is None else Metric(elements=self.elements[begin : begin + count])

@@ -1,4 +1,4 @@
-"""Rows: the outputs of a matrix, coded some at a time, so that a vocabulary is not held in many copies."""
+"""Rows: the outputs of a matrix, some at a time, so that a vocabulary is not held in many copies."""
 
 from __future__ import annotations
 
