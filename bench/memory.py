@@ -40,10 +40,16 @@ def compress(shape: str, layers: int | None, recipe: str, samples: int, changed:
             samples=samples,
             seq_len=256,
             set=[*settings, *changed],
-            progress=lambda event: print(f"  {event.done}/{event.total} {event.message}", file=sys.stderr),
+            progress=lambda event: print(
+                f"  {peak() / 1e9:.2f} GB {event.done}/{event.total} {event.message}", file=sys.stderr
+            ),
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(time.monotonic() - started, peak)
+    print(time.monotonic() - started, peak())
+
+
+def peak() -> int:
+    """The most memory this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -70,9 +76,9 @@ def main() -> None:
             print(f"{recipe:24} failed", flush=True)
             code = 2
             continue
-        seconds, peak = map(float, done.stdout.split())
-        print(f"{recipe:24} {seconds / 60:8.1f} {peak / 1e9:8.2f}", flush=True)
-        code = max(code, int(peak > arguments.most_gb * 1e9))
+        seconds, most = map(float, done.stdout.split())
+        print(f"{recipe:24} {seconds / 60:8.1f} {most / 1e9:8.2f}", flush=True)
+        code = max(code, int(most > arguments.most_gb * 1e9))
     sys.exit(code)
 
 

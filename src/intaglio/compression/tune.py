@@ -50,15 +50,25 @@ def whole(
 ) -> None:
     """Every block after the second stage, stored beside those before it."""
     coding, count = plan.coding, plan.coding.spec.num_layers
-    blocks = [read_block(journal.block(layer)) for layer in range(count)]
     before = outer.transformed(coding, transformer.outer_weights(plan.checkpoint))
-    coded = outer.code(coding, plan.checkpoint, Activations(journal.activations(count))).linears
-    after = {**before, **{f"{name}.weight": decode(one) for name, one in coded.items()}}
-    layers = [(_plain(layer, one), _inside(layer, one.linears)) for layer, one in enumerate(blocks)]
-    trained = settings.scales.run(coding.spec, after, layers, Teacher(tokens, hidden, before), say)
+    after = {
+        **before,
+        **_decoded(outer.code(coding, plan.checkpoint, Activations(journal.activations(count)))),
+    }
+
+    def read(layer: int) -> tuple[Weights, Mapping[str, Coded]]:
+        one = read_block(journal.block(layer))
+        return _plain(layer, one), _inside(layer, one.linears)
+
+    trained = settings.scales.run(coding.spec, after, read, Teacher(tokens, hidden, before), say)
     with new_directory(journal.tuned) as directory:
-        for layer, (linears, one) in enumerate(zip(trained, blocks, strict=True)):
-            write_block(directory / journal.block(layer).name, _outside(layer, linears, one))
+        for layer, linears in enumerate(trained):
+            path = journal.block(layer)
+            write_block(directory / path.name, _outside(layer, linears, read_block(path)))
+
+
+def _decoded(coded: Block) -> Weights:
+    return {f"{name}.weight": decode(one) for name, one in coded.linears.items()}
 
 
 def _inside(layer: int, linears: Mapping[str, Coded]) -> dict[str, Coded]:

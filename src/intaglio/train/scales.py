@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,9 @@ else:
     torch = lazy("torch", extra="compress")
     functional = lazy("torch.nn.functional", extra="compress")
 
+# the number of a layer -> its norms and biases, its coded matrices by names in it
+Read: TypeAlias = "Callable[[int], tuple[Weights, Mapping[str, Coded]]]"
+
 
 class Teacher(NamedTuple):
     """What the original model read and made of it: tokens (windows, t) in batches, its last hidden states
@@ -39,8 +42,8 @@ class Teacher(NamedTuple):
 class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Minimises the divergence of the predictions from the original's (`kl`), or the loss of the next token.
 
-    A layer's inputs are kept for the way back and the rest of it computed again: memory holds the codes, one
-    decoded layer, and the logits of `batch` windows.
+    A layer's inputs are kept for the way back and the rest of it read and computed again: memory holds the
+    scales, one decoded layer, and the logits of `batch` windows.
     """
 
     enabled: bool = True
@@ -53,26 +56,24 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         self,
         spec: ModelSpec,
         outer: Weights,
-        layers: Sequence[tuple[Weights, Mapping[str, Coded]]],
+        read: Read,
         teacher: Teacher,
         say: Callable[[int, int, float], None],
-    ) -> list[dict[str, Coded]]:
-        """The matrices of every layer, by names in the layer, after training.
+    ) -> Iterator[dict[str, Coded]]:
+        """The matrices of one layer after another, by names in the layer, after training.
 
-        `layers`: norms and biases, and coded matrices. `say` is told steps done, their number, and the loss.
+        `read` is called whenever a layer is computed. `say` is told steps done, their number, and the loss.
         """
         with torch.enable_grad():
-            students = [_Layer(spec, index, w, coded) for index, (w, coded) in enumerate(layers)]
-            scales = [scale for one in students for scale in one.scales.values()]
-            if not scales:
-                return [one.coded() for one in students]
-            steps = count(teacher.tokens, self.batch, self.epochs)
-            descent = Descent([(scales, self.rate)], steps)
-            drawn = windows(teacher.tokens, teacher.hidden, self.batch, self.epochs)
-            for step, (tokens, hidden) in enumerate(drawn, 1):
-                logits = _logits(spec, outer, students, tokens)
-                say(step, steps, descent.step(self._loss(spec, logits, tokens, hidden, teacher.outer)))
-        return [one.coded() for one in students]
+            students = [_Layer(spec, index, read) for index in range(spec.num_layers)]
+            if scales := [scale for one in students for scale in one.scales.values()]:
+                steps = count(teacher.tokens, self.batch, self.epochs)
+                descent = Descent([(scales, self.rate)], steps)
+                drawn = windows(teacher.tokens, teacher.hidden, self.batch, self.epochs)
+                for step, (tokens, hidden) in enumerate(drawn, 1):
+                    logits = _logits(spec, outer, students, tokens)
+                    say(step, steps, descent.step(self._loss(spec, logits, tokens, hidden, teacher.outer)))
+        return (one.coded() for one in students)
 
     def _loss(
         self, spec: ModelSpec, logits: Tensor, tokens: Tensor, hidden: Tensor, outer: Weights
@@ -88,22 +89,29 @@ class ScaleTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class _Layer:
-    """One layer, its matrices decoded when it is computed."""
+    """One layer: its scales, and where the rest is read when it is computed."""
 
-    def __init__(self, spec: ModelSpec, index: int, w: Weights, coded: Mapping[str, Coded]) -> None:
-        self._spec, self._index, self._coded = spec, index, coded
-        self._matrices = {name: found for name, one in coded.items() if (found := grouped(one))}
-        rest = {f"{n}.weight": decode(one) for n, one in coded.items() if n not in self._matrices}
-        self._fixed = {**w, **rest}
-        self.scales = {name: one.scale.clone() for name, one in self._matrices.items()}
+    def __init__(self, spec: ModelSpec, index: int, read: Read) -> None:
+        self._spec, self._index, self._read = spec, index, read
+        _, coded = read(index)
+        self.scales = {name: found.scale.clone() for name, one in coded.items() if (found := grouped(one))}
 
     def __call__(self, x: Tensor) -> Tensor:
-        decoded = {f"{n}.weight": one.decode(self.scales[n]) for n, one in self._matrices.items()}
-        return transformer.block(self._spec, self._index, {**self._fixed, **decoded}, x)
+        w, coded = self._read(self._index)
+        decoded = {f"{name}.weight": self._decoded(name, one) for name, one in coded.items()}
+        return transformer.block(self._spec, self._index, {**w, **decoded}, x)
 
     def coded(self) -> dict[str, Coded]:
-        trained = {n: one.rescaled(self.scales[n].detach(), {}) for n, one in self._matrices.items()}
-        return {**self._coded, **trained}
+        _, coded = self._read(self._index)
+        return {name: self._rescaled(name, one) for name, one in coded.items()}
+
+    def _decoded(self, name: str, coded: Coded) -> Tensor:
+        found = grouped(coded)
+        return found.decode(self.scales[name]) if found else decode(coded)
+
+    def _rescaled(self, name: str, coded: Coded) -> Coded:
+        found = grouped(coded)
+        return found.rescaled(self.scales[name].detach(), {}) if found else coded
 
 
 def _logits(spec: ModelSpec, outer: Weights, layers: Sequence[_Layer], tokens: Tensor) -> Tensor:
