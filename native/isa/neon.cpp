@@ -88,18 +88,6 @@ inline VF gather(const float* p, VI i) {
   for (int k = 0; k < L; ++k) x[k] = p[n[k]];
   return loadf(x);
 }
-template <int N>
-struct Entries {  // a table of N = 4, 8 or 16 float16
-  float of[N];
-};
-template <int N>
-inline Entries<N> load_entries(const uint16_t* half) {
-  Entries<N> e;
-  for (int i = 0; i < N; i += L) storef(e.of + i, load_half(half + i));
-  return e;
-}
-template <int N>
-inline VF pick(const Entries<N>& table, VI i) { return gather(table.of, vandq_s32(i, seti(N - 1))); }
 constexpr int kNarrow = 8;
 template <int W>
 struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
@@ -167,6 +155,7 @@ inline void store_i8(int8_t* p, VI v) {
   const uint32_t x = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(a, a))), 0);
   memcpy(p, &x, 4);
 }
+inline void store_i16(int16_t* p, VI v) { vst1_s16(p, vmovn_s32(v)); }  // of small numbers
 inline VI low_nibbles(VI v) { return vandq_s32(v, vdupq_n_s32(0x0f0f0f0f)); }
 inline VI high_nibbles(VI v) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(v), 4)); }
 inline VI spread4(const int8_t* p) {
@@ -176,6 +165,77 @@ inline VI spread4(const int8_t* p) {
 }
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
 inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second cache
+
+// 32 bytes at a time: integers of 16 bits, eight lanes that products of them leave, and tables that bytes pick from.
+struct S16 {  // 16 integers, or 32 bytes
+  int16x8_t a, b;
+};
+struct I8 {
+  int32x4_t a, b;
+};
+struct F8 {
+  float32x4_t a, b;
+};
+inline S16 load32(const void* p) {
+  const auto* at = static_cast<const uint8_t*>(p);
+  return {vreinterpretq_s16_u8(vld1q_u8(at)), vreinterpretq_s16_u8(vld1q_u8(at + 16))};
+}
+inline S16 load_bytes16(const uint8_t* p) {
+  return {vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))), vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8)))};
+}
+inline S16 set_shorts(int16_t x) { return {vdupq_n_s16(x), vdupq_n_s16(x)}; }
+inline S16 low_codes(S16 v) { return {vandq_s16(v.a, vdupq_n_s16(15)), vandq_s16(v.b, vdupq_n_s16(15))}; }
+inline S16 high_codes(S16 v) { return {vshrq_n_s16(v.a, 4), vshrq_n_s16(v.b, 4)}; }  // of bytes
+inline int32x4_t dots8(int16x8_t a, int16x8_t b) {
+  return vmlal_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vget_high_s16(a), vget_high_s16(b));
+}
+inline I8 dots(S16 a, S16 b) { return {dots8(a.a, b.a), dots8(a.b, b.b)}; }
+inline I8 addi8(I8 a, I8 b) { return {vaddq_s32(a.a, b.a), vaddq_s32(a.b, b.b)}; }
+
+inline F8 to_float8(I8 v) { return {vcvtq_f32_s32(v.a), vcvtq_f32_s32(v.b)}; }
+inline F8 load_half8(const uint16_t* p) { return {load_half(p), load_half(p + 4)}; }
+inline F8 setf8(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
+inline F8 addf8(F8 a, F8 b) { return {vaddq_f32(a.a, b.a), vaddq_f32(a.b, b.b)}; }
+inline F8 mulf8(F8 a, F8 b) { return {vmulq_f32(a.a, b.a), vmulq_f32(a.b, b.b)}; }
+inline F8 fma8(F8 a, F8 b, F8 c) { return {vfmaq_f32(c.a, a.a, b.a), vfmaq_f32(c.b, a.b, b.b)}; }
+inline F8 twice4(F8 v) { return {v.a, v.a}; }  // its first four numbers
+inline float sum8(F8 v) { return vaddvq_f32(vaddq_f32(v.a, v.b)); }
+inline uint32_t largest_of(F8 x, F8 y) {  // the bits of the largest magnitude
+  const auto bits = [](float32x4_t v) { return vandq_s32(vreinterpretq_s32_f32(v), vdupq_n_s32(0x7fffffff)); };
+  return uint32_t(vmaxvq_s32(vmaxq_s32(vmaxq_s32(bits(x.a), bits(x.b)), vmaxq_s32(bits(y.a), bits(y.b)))));
+}
+
+struct Bytes16 {  // 16 numbers of 16 bits, by their lower and upper bytes
+  uint8x16_t low, high;
+};
+inline Bytes16 as_bytes(F8 x, F8 y) {  // of small numbers, rounded
+  const int16x8_t a = vcombine_s16(vmovn_s32(to_int(x.a)), vmovn_s32(to_int(x.b)));
+  const int16x8_t b = vcombine_s16(vmovn_s32(to_int(y.a)), vmovn_s32(to_int(y.b)));
+  const uint16x8_t c = vreinterpretq_u16_s16(a), d = vreinterpretq_u16_s16(b);
+  return {vcombine_u8(vmovn_u16(c), vmovn_u16(d)), vcombine_u8(vmovn_u16(vshrq_n_u16(c, 8)), vmovn_u16(vshrq_n_u16(d, 8)))};
+}
+template <int N>
+inline S16 bits_of(S16 v, int8_t mask) {  // of bytes, from bit N on, as many as the mask has
+  const auto of = [&](int16x8_t x) {
+    uint8x16_t bytes = vreinterpretq_u8_s16(x);
+    if constexpr (N > 0) bytes = vshrq_n_u8(bytes, N);
+    return vreinterpretq_s16_u8(vandq_u8(bytes, vdupq_n_u8(uint8_t(mask))));
+  };
+  return {of(v.a), of(v.b)};
+}
+template <int N>
+inline S16 nibbles(S16 v) { return bits_of<N>(v, 15); }
+inline S16 both_of(S16 a, S16 b) { return {vorrq_s16(a.a, b.a), vorrq_s16(a.b, b.b)}; }
+struct Shorts32 {
+  S16 first, second;
+};
+inline Shorts32 pick(const Bytes16& table, S16 i) {  // of bytes 0-7 and 16-23, then of 8-15 and 24-31
+  const uint8x16_t a = vreinterpretq_u8_s16(i.a), b = vreinterpretq_u8_s16(i.b);
+  const uint8x16_t la = vqtbl1q_u8(table.low, a), ha = vqtbl1q_u8(table.high, a);
+  const uint8x16_t lb = vqtbl1q_u8(table.low, b), hb = vqtbl1q_u8(table.high, b);
+  return {{vreinterpretq_s16_u8(vzip1q_u8(la, ha)), vreinterpretq_s16_u8(vzip1q_u8(lb, hb))},
+          {vreinterpretq_s16_u8(vzip2q_u8(la, ha)), vreinterpretq_s16_u8(vzip2q_u8(lb, hb))}};
+}
 
 using Dots = VI;
 constexpr int kDotsPerFlush = 1 << 30;

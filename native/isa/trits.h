@@ -1,11 +1,11 @@
 // Planes of digits -1, 0, 1. Packed 32 rows together, whatever the instruction set: a tile holds, group after group and of
 // each in turn every plane,
 //
-//   32 scales (float16) | of every 16 columns a word of 32 bits for each row: nibble j has the digits of columns 2j and 2j + 1
+//   32 scales (float16) | of every 16 columns a word of 32 bits for each row: its byte j has columns j, j + 4, j + 8, j + 12
 //
-// A digit is two bits: 1, or 2 for -1. A nibble thus names one of the sums that two inputs can make. Groups are padded to 16
-// columns and rows to a tile with digits 0. As stored: digits uint8 (planes, rows, ceil(cols/5)), base 3 | scale float16
-// (planes, rows, groups).
+// A digit plus one is two bits, so that a shift and a mask give those of four neighbouring columns as bytes. Groups are padded
+// to 16 columns and rows to a tile with zeros, which stand for digits of -1 that nothing is multiplied by. As stored: digits
+// plus one uint8 (planes, rows, ceil(cols/5)), base 3 | scale float16 (planes, rows, groups).
 #pragma once
 #include "source.h"
 
@@ -45,9 +45,7 @@ inline Trits trits_of(const Matrix* w) {
 // Digit i of a group of row r, from its words.
 inline int32_t digit_at(const uint8_t* words, int32_t r, int32_t i) {
   const int32_t in = i % kTritColumns;
-  const uint8_t byte = words[i / kTritColumns * kTritBlock + r % kTritRows * 4 + in / 4];
-  const int32_t digit = byte >> in % 4 * 2 & 3;
-  return digit == 2 ? -1 : digit;
+  return (words[i / kTritColumns * kTritBlock + r % kTritRows * 4 + in % 4] >> in / 4 * 2 & 3) - 1;
 }
 
 // Group g of row r in plane p, from the row's digits in base 3.
@@ -56,7 +54,7 @@ inline void lay_trit_group(const Trits& t, const uint8_t* digits, int32_t r, int
   uint8_t* words = t.plane(r, g, p) + kTritScales + r % kTritRows * 4;
   for (int32_t i = 0; i < t.columns(g); ++i) {
     const int32_t k = g * t.group + i, digit = digits[k / kTritsPerByte] / kPowers[k % kTritsPerByte] % 3, in = i % kTritColumns;
-    if (digit != 1) words[i / kTritColumns * kTritBlock + in / 4] |= uint8_t((digit == 0 ? 2 : 1) << in % 4 * 2);
+    words[i / kTritColumns * kTritBlock + in % 4] |= uint8_t(digit << in / 4 * 2);
   }
 }
 

@@ -1,6 +1,7 @@
 // The primitives of 8 lanes: float32, int32 and the bytes of 8 rows x 4 columns. The 8-bit dot is each set's own.
 #pragma once
 #include "x86.h"
+#include "x86_eight.h"
 
 namespace intaglio {
 namespace {
@@ -45,11 +46,7 @@ inline void store_half(uint16_t* p, VF v) { _mm_storeu_si128((__m128i*)p, _mm256
 inline VF load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
 }
-inline float sum(VF v) {
-  const __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 b = _mm_add_ps(a, _mm_movehl_ps(a, a));
-  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
-}
+inline float sum(VF v) { return sum8(v); }
 inline float most(VF v) {
   const __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 b = _mm_max_ps(a, _mm_movehl_ps(a, a));
@@ -97,6 +94,9 @@ inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold s
   const __m128i a = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(a, a));
 }
+inline void store_i16(int16_t* p, VI v) {  // of small numbers
+  _mm_storeu_si128((__m128i*)p, _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+}
 inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
   int32_t x;
   memcpy(&x, p, 4);
@@ -104,25 +104,6 @@ inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a b
   return _mm256_and_si256(shifted, _mm256_set1_epi32(15));
 }
 inline VI load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
-// A table of N = 4, 8 or 16 float16 (16 or 32 bytes are read), repeated until it fills the lanes: whatever lies above a code's
-// own bits then does no harm.
-template <int N>
-struct Entries {
-  VF low, high;
-};
-template <int N>
-inline Entries<N> load_entries(const uint16_t* half) {
-  const VF low = load_half(half);
-  if constexpr (N == 4) return {_mm256_permute2f128_ps(low, low, 0), low};
-  else if constexpr (N == 8) return {low, low};
-  else return {low, load_half(half + L)};
-}
-template <int N>
-inline VF pick(const Entries<N>& table, VI i) {
-  const VF low = _mm256_permutevar8x32_ps(table.low, i);  // by the low 3 bits
-  if constexpr (N <= L) return low;
-  else return _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(table.high, i), as_float(shl<28>(i)));
-}
 inline VI low_nibbles(VI v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
 inline VI high_nibbles(VI v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
 inline VI spread4(const int8_t* p) {  // the same 4 bytes in every lane

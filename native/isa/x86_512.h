@@ -2,6 +2,7 @@
 #pragma once
 #include "half.h"
 #include "x86.h"
+#include "x86_eight.h"
 
 namespace intaglio {
 namespace {
@@ -75,6 +76,11 @@ struct Picked {  // W columns of an input, and of each lane the one its index na
 };
 
 #ifdef INTAGLIO_SIMDE  // what Debian's SIMDe lacks, lane by lane
+inline void store_i16(int16_t* p, VI v) {
+  int32_t x[L];
+  storei(x, v);
+  for (int i = 0; i < L; ++i) p[i] = int16_t(x[i]);
+}
 inline VI madd16(VI a, VI b) { return simde_mm512_madd_epi16(a, b); }
 inline float sum(VF v) {
   float x[L], total = 0;
@@ -147,6 +153,7 @@ inline void store_i8(int8_t* p, VI v) {
 }
 inline VI spread_pair(const int32_t* p) { return seti(int32_t(uint32_t(p[1]) << 16 | uint32_t(uint16_t(p[0])))); }
 #else
+inline void store_i16(int16_t* p, VI v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(v)); }  // of small numbers
 inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
 inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
   int64_t x;
@@ -190,20 +197,6 @@ inline void store_half(uint16_t* p, VF v) {
 }
 inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
 #endif
-
-// A table of N = 4, 8 or 16 float16 (32 bytes are read), repeated until it fills the lanes: whatever lies above a code's own
-// bits then does no harm.
-template <int N>
-struct Entries {
-  VF all;
-};
-template <int N>
-inline VF pick(const Entries<N>& table, VI i) { return _mm512_permutexvar_ps(i, table.all); }
-template <int N>
-inline Entries<N> load_entries(const uint16_t* half) {
-  static constexpr int32_t kLane[L] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return {_mm512_permutexvar_ps(andi(loadi(kLane), seti(N - 1)), load_half(half))};
-}
 
 }  // namespace
 }  // namespace intaglio

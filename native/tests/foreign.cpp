@@ -154,7 +154,28 @@ std::vector<float> run(const Kernels& k, const Pieces& p, const Inputs& in, int 
   return y;
 }
 
-// Codes of every width, in rows that end within a block of words.
+// As the definition has it, up to what making inputs integers of 15 bits rounds: half a step of a token's largest, times
+// the weights of a row.
+bool near(const Kernels& k, const Pieces& p, const Inputs& in, int tokens) {
+  const auto y = run(kScalar, p, in, tokens), z = run(k, p, in, tokens);
+  const PackedMatrix w = lay_matrix(&kScalar, p);
+  std::vector<float> row(size_t(p.cols)), weights(size_t(p.rows));
+  for (int r = 0; r < p.rows; ++r) {
+    kScalar.row(&w.m, r, row.data());
+    for (const float v : row) weights[size_t(r)] += std::fabs(v);
+  }
+  float most = 0;
+  for (const float v : y) most = std::max(most, std::fabs(v));
+  for (size_t i = 0; i < y.size(); ++i) {
+    float largest = 0;
+    for (int c = 0; c < p.cols; ++c) largest = std::max(largest, std::fabs(in.f[i / size_t(p.rows) * size_t(in.a.ldf) + size_t(c)]));
+    const float rounded = largest / 65'000 * weights[i % size_t(p.rows)];
+    if (!(std::fabs(y[i] - z[i]) <= 1e-4f * most + rounded)) return false;
+  }
+  return true;
+}
+
+// Codes of every width, in rows that end within a block of strips.
 void check_lookups(const Kernels& k) {
   for (int trial = 0; trial < 30; ++trial) {
     const int bits = 2 + trial % 3, rows = uniform(1, 9), cols = uniform(1, 600), tokens = uniform(1, 9);
@@ -162,7 +183,7 @@ void check_lookups(const Kernels& k) {
     const auto table = filled<uint16_t>(size_t(rows) << bits, [] { return float_to_half(normal()); });
     const Pieces p{kLookup, rows, cols, bits, {codes.data(), table.data()}, {int64_t(codes.size()), int64_t(table.size())}};
     const Inputs in = random_inputs(tokens, cols, cols, false);
-    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+    check(near(k, p, in, tokens),
           std::string(k.name) + " lookup of " + std::to_string(bits) + " bits " + std::to_string(rows) + "x" +
               std::to_string(cols) + " tokens " + std::to_string(tokens));
   }
@@ -190,7 +211,7 @@ void check_blocks(const Kernels& k) {
       p.length[3] = p.length[4] = int64_t(blocks);
     const int tokens = uniform(1, 20);
     const Inputs in = random_inputs(tokens, cols, cols, false);
-    check(close(run(k, p, in, tokens), run(kScalar, p, in, tokens)),
+    check(near(k, p, in, tokens),
           std::string(k.name) + " kind " + std::to_string(kind) + " blocks of " + std::to_string(group));
   }
 }
@@ -241,7 +262,7 @@ void check_trits(const Kernels& k) {
     const int rows = uniform(1, trial % 2 ? 300 : 40), cols = uniform(1, 100), group = uniform(1, 120), tokens = uniform(1, trial % 3 ? 12 : 1);
     const TritPlanes m = random_trits(uniform(1, 3), rows, cols, group);
     const Inputs in = random_inputs(tokens, cols, cols, false);
-    check(close(run(k, m.pieces, in, tokens), run(kScalar, m.pieces, in, tokens)),
+    check(near(k, m.pieces, in, tokens),
           std::string(k.name) + " trits " + std::to_string(rows) + "x" + std::to_string(cols) + " group " +
               std::to_string(group) + " tokens " + std::to_string(tokens));
   }

@@ -89,3 +89,9 @@ def quantized(x: Array) -> Array:
     """x (tokens, cols) after int8 per token, as float64."""
     scale = np.abs(x).max(1, keepdims=True) / np.float32(127)
     return np.rint(x / np.where(scale > 0, scale, 1)) * np.float64(scale)
+
+
+def rounding_bound(w: Array, x: Array, top: int = 32_639) -> Array:
+    """How far x @ w.T may be off where x is made integers of at most `top`: (tokens, rows)."""
+    step = np.abs(x).max(1, keepdims=True) / top
+    return 0.51 * step * np.abs(w).sum(1) + 1e-5 * float(np.abs(x @ w.T).max())

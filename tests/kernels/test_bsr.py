@@ -9,6 +9,7 @@ from intaglio import _native
 from intaglio.formats import Bsr
 from intaglio.kernels import cpu
 from intaglio.types import Array
+from tests.kernels.matrices import rounding_bound
 
 ISAS = _native.isas()
 
@@ -56,9 +57,31 @@ def test_multiplies_by_what_it_decodes_to(
     for n in (1, 3, 13):
         y = x[:n].astype(np.float64) @ w.T.astype(np.float64)
         found = packed.linear(x[:n])
-        np.testing.assert_allclose(found, y, atol=1e-5 * max(1.0, float(np.abs(y).max())))
+        assert (np.abs(found - y) <= rounding_bound(w, x[:n])).all()
         assert np.array_equal(found, packed.linear(x[:n]))
+        assert np.array_equal(found[-1:], packed.linear(x[n - 1 : n]))  # whoever shares the call
     assert np.array_equal(np.stack([packed.row(r) for r in range(rows)]), w)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_too_wide_to_be_kept_as_integers(isa: str) -> None:
+    layout = Bsr(4, 16)
+    m = operand(layout, np.random.default_rng(3).random((2, layout.blocks(66_000))) < 0.5, 66_000)
+    x = np.random.default_rng(2).standard_normal((3, 66_000)).astype(np.float32)
+    y = x.astype(np.float64) @ layout.values(m.state, m.shape).T.astype(np.float64)
+    found = cpu.pack([m], cpu.choose(m), isa=isa).linear(x)
+    assert (np.abs(found - y) <= rounding_bound(layout.values(m.state, m.shape), x)).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_what_is_not_a_number_spoils_its_token_alone(isa: str) -> None:
+    layout = Bsr(4, 16)
+    m = operand(layout, np.ones((5, 3), bool), 40)
+    x = np.ones((3, 40), np.float32)
+    x[1, 7] = np.nan
+    found = cpu.pack([m], cpu.choose(m), isa=isa).linear(x)
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
 
 
 @pytest.mark.parametrize(

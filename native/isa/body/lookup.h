@@ -1,99 +1,108 @@
-// Products with lookup tables. Lanes are columns: a shift and a pick from the row's table, which stays in registers, give L
-// weights, and each token's inputs multiply them. Tokens outside, so that the inputs of a few stay in the first cache while
-// the rows stream by. A sum is kept in two chains, of even and of odd fields, however many rows and tokens go together, so
-// that a token's result does not depend on them.
+// Products with lookup tables. Lanes are columns. Entries are made integers of 16 bits, whose lower and upper bytes are two
+// tables of bytes: two picks give those of 32 columns, which are then put together and multiply the inputs, made integers
+// too. A strip's sum becomes floats, eight lanes in two chains, of even and of odd strips. Tokens outside, so that the inputs
+// of a few stay in the first cache while the rows stream by.
 #pragma once
-#include "vectors.h"
+#include "shorts.h"
 #include "../structures.h"
 
 namespace intaglio {
 namespace {
 
-constexpr int kLookupRows = L >= 16 ? 4 : 2;  // of one token
+constexpr int kLookupRows = 2, kLookupTokens = 8;  // of one token; of one row
+constexpr int32_t kTopEntry = 16383;               // times kTopShort, four times, is below 2^31
 
-template <int R, int T>
-struct LookupSums {
-  VF of[R][T][2];
+struct EntryBytes {
+  Bytes16 of;  // repeated to 16 entries: what lies above a code's own bits then does no harm
+  float scale;
 };
 
-// Fields J.. of a vector of words of R rows; x: T tokens' columns of field 0, ldx apart. `used`: fields that have columns.
-template <int Bits, int R, int T, int J = 0>
-INTAGLIO_INLINE void lookup_fields(const Entries<1 << Bits> (&table)[R], const VI (&words)[R], const float* x, int64_t ldx, int used,
-                                   LookupSums<R, T>& sums) {
-  if constexpr (J < 32 / Bits) {
-    if (J == used) return;
-    VF w[R];
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) w[r] = pick(table[r], shr<J * Bits>(words[r]));
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) {
-      const VF v = loadf(x + t * ldx + J * kWords);
-      INTAGLIO_UNROLL
-      for (int r = 0; r < R; ++r) sums.of[r][t][J % 2] = fma(w[r], v, sums.of[r][t][J % 2]);
-    }
-    lookup_fields<Bits, R, T, J + 1>(table, words, x, ldx, used, sums);
-  }
+template <int Bits>
+INTAGLIO_INLINE EntryBytes entry_bytes(const uint16_t* half) {
+  const F8 first = Bits == 2 ? twice4(load_half8(half)) : load_half8(half), second = Bits == 4 ? load_half8(half + 8) : first;
+  const Shortening by(largest_of(first, second), kTopEntry);
+  const F8 inverse = setf8(by.inverse);
+  return {as_bytes(mulf8(first, inverse), mulf8(second, inverse)), by.scale};
 }
 
-template <int Bits, int R, int T>
-INTAGLIO_INLINE void lookup_block(const Entries<1 << Bits> (&table)[R], const uint32_t* const (&codes)[R], const float* x, int64_t ldx,
-                                  int used, LookupSums<R, T>& sums) {
-  INTAGLIO_UNROLL
-  for (int v = 0; v < kWords; v += L) {
-    VI words[R];
+// The codes of strip S of a block, in the lower bits of their bytes.
+template <int Bits, int S>
+INTAGLIO_INLINE S16 strip_codes(const uint8_t* block) {
+  if constexpr (Bits != 3) return nibbles<S * Bits>(load32(block));
+  else if constexpr (S < 6) return nibbles<S % 2 * 3>(load32(block + S / 2 * kStrip));
+  else return both_of(bits_of<6>(load32(block + (S - 6) * kStrip), 3), bits_of<S - 2>(load32(block + 2 * kStrip), 4));
+}
+
+// Strips S.. of a block of R rows, `stride` apart; x: T tokens' columns of strip 0, ldx apart. `used`: strips there are.
+template <int Bits, int R, int T, int S = 0>
+INTAGLIO_INLINE void lookup_strips_of(const EntryBytes (&table)[R], const uint8_t* block, int64_t stride, const int16_t* x,
+                                      int64_t ldx, int used, F8 (&sums)[R][T][2]) {
+  if constexpr (S < (Bits == 3 ? 8 : 8 / Bits)) {
+    if (S == used) return;
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) {
-      words[r] = loadi(codes[r] + v);
-      if (T == 1 && v == 0) prefetch_far(reinterpret_cast<const uint8_t*>(codes[r]) + kAhead);
+      const Shorts32 w = pick(table[r].of, strip_codes<Bits, S>(block + r * stride));
+      INTAGLIO_UNROLL
+      for (int t = 0; t < T; ++t) {
+        const int16_t* at = x + t * ldx + S * kStrip;
+        const I8 both = addi8(dots(w.first, load32(at)), dots(w.second, load32(at + kStrip / 2)));
+        sums[r][t][S % 2] = addf8(sums[r][t][S % 2], to_float8(both));
+      }
     }
-    lookup_fields<Bits, R, T>(table, words, x + v, ldx, used, sums);
+    lookup_strips_of<Bits, R, T, S + 1>(table, block, stride, x, ldx, used, sums);
   }
 }
 
-// R rows from `row` on times T tokens from `token` on. Inputs are zero from the last column to the next multiple of kWords.
+// R rows from `row` on times T tokens.
 template <int Bits, int R, int T>
-void lookup_tile(const Matrix* w, const Lookup& m, const Activations* x, int32_t token, int32_t row, const Output* out) {
-  constexpr int kFields = 32 / Bits, kColumns = kFields * kWords;
-  Entries<1 << Bits> table[R];
-  const uint32_t* codes[R];
-  LookupSums<R, T> sums;
+void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t token, int32_t row, const Output* out) {
+  constexpr int kStrips = Bits == 3 ? 8 : 8 / Bits, kBytes = (Bits == 3 ? 3 : 1) * kStrip;  // of a block
+  EntryBytes table[R];
+  F8 sums[R][T][2];
   for (int r = 0; r < R; ++r) {
-    table[r] = load_entries<1 << Bits>(lookup_table(m, row + r));
-    codes[r] = lookup_codes(m, row + r);
-    for (int t = 0; t < T; ++t) sums.of[r][t][0] = sums.of[r][t][1] = setf(0);
+    table[r] = entry_bytes<Bits>(lookup_table(m, row + r));
+    for (int t = 0; t < T; ++t) sums[r][t][0] = sums[r][t][1] = setf8(0);
   }
-  const float* at = x->f + token * x->ldf;
-  int32_t k = 0;
-  for (; k + kColumns <= w->cols; k += kColumns, at += kColumns) {
-    lookup_block<Bits, R, T>(table, codes, at, x->ldf, kFields, sums);
-    for (int r = 0; r < R; ++r) codes[r] += kWords;
+  const uint8_t* codes = m.codes + row * m.stride;
+  const int16_t* at = x.q;
+  int32_t s = 0;
+  for (; s + kStrips <= m.strips; s += kStrips, codes += kBytes, at += kStrips * kStrip) {
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R && T == 1; ++r)
+      for (int line = 0; line < kBytes; line += 64) prefetch_far(codes + r * m.stride + kAhead + line);
+    lookup_strips_of<Bits, R, T>(table, codes, m.stride, at, x.stride, kStrips, sums);
   }
-  if (k < w->cols) lookup_block<Bits, R, T>(table, codes, at, x->ldf, int(div_up(w->cols - k, kWords)), sums);
+  if (s < m.strips) lookup_strips_of<Bits, R, T>(table, codes, m.stride, at, x.stride, m.strips - s, sums);
   for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) emit_one(out, token + t, row + r, sum(addf(sums.of[r][t][0], sums.of[r][t][1])));
+    for (int t = 0; t < T; ++t)
+      emit_one(out, token + t, row + r, table[r].scale * x.scale[t] * sum8(addf8(sums[r][t][0], sums[r][t][1])));
 }
 
-template <int Bits>
-void lookup_tokens(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
-                   const Output* out) {
-  const Lookup m = lookup_of(w);
-  int32_t t = token0;
-  for (; t + 4 <= token1; t += 4)
-    for (int32_t r = row0; r < row1; ++r) lookup_tile<Bits, 1, 4>(w, m, x, t, r, out);
-  for (; t < token1; ++t) {
+// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
+template <int Bits, int T>
+void lookup_tokens(const Matrix* w, const Lookup& m, const Activations* x, ShortTokens<kLookupTokens>& some, int32_t token,
+                   int32_t token1, int32_t row0, int32_t row1, const Output* out) {
+  const int64_t columns = round_up(w->cols, 64);
+  constexpr int R = T == 1 ? kLookupRows : 1;
+  for (; token + T <= token1 && T * columns <= kMostShorts; token += T) {
+    some.take(x, token, T, w->cols, columns);
     int32_t r = row0;
-    for (; r + kLookupRows <= row1; r += kLookupRows) lookup_tile<Bits, kLookupRows, 1>(w, m, x, t, r, out);
-    for (; r < row1; ++r) lookup_tile<Bits, 1, 1>(w, m, x, t, r, out);
+    for (; r + R <= row1; r += R) lookup_tile<Bits, R, T>(m, some, token, r, out);
+    for (; r < row1; ++r) lookup_tile<Bits, 1, T>(m, some, token, r, out);
   }
+  if constexpr (T > 1) return lookup_tokens<Bits, T / 2>(w, m, x, some, token, token1, row0, row1, out);
+  for (; token < token1; ++token)
+    for (int32_t r = row0; r < row1; ++r) emit_one(out, token, r, lookup_dot(w, r, x->f + token * x->ldf));
 }
 
 inline void lookup_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                         const Output* out) {
-  switch (w->group) {
-    case 2: return lookup_tokens<2>(w, x, token0, token1, row0, row1, out);
-    case 3: return lookup_tokens<3>(w, x, token0, token1, row0, row1, out);
-    default: return lookup_tokens<4>(w, x, token0, token1, row0, row1, out);
-  }
+  ShortTokens<kLookupTokens> some;
+  const Lookup m = lookup_of(w);
+  const auto of = [&]<int Bits>() { lookup_tokens<Bits, kLookupTokens>(w, m, x, some, token0, token1, row0, row1, out); };
+  if (w->group == 2) of.template operator()<2>();
+  else if (w->group == 3) of.template operator()<3>();
+  else of.template operator()<4>();
 }
 
 }  // namespace

@@ -1,104 +1,124 @@
-// Products with trit planes: no multiplication but one a group, by its scale. A lane is a row, as in most kernels here, so
-// that nothing is summed across lanes and groups may be of any size. Two inputs can be added and subtracted in nine ways; the
-// sums are made once for many rows, and of each row a nibble picks one: a third of the additions, and no masks.
+// Products with trit planes. A lane is a row, as in most kernels here, so that nothing is summed across lanes and groups may
+// be of any size. Digits plus one are bytes of 0, 1 or 2; inputs, made integers of 16 bits, are taken byte by byte, and the
+// byte sums of a group joined when they are whole. What the ones added is the sum of the group's inputs, made once for all
+// rows. One multiplication of floats a group and plane, by its scale.
 #pragma once
-#include "vectors.h"
+#include "shorts.h"
 #include "../structures.h"
 
 namespace intaglio {
 namespace {
 
-constexpr int32_t kTritPiece = 64;    // columns whose sums are made together: 2 KB a token
-constexpr int32_t kTritsMany = 256;  // rows that use them
+constexpr int32_t kTopTrit = 127 * 256 + 127;       // whose upper byte is one, with the lower one signed
+constexpr int32_t kTritGroups = 1 << 13;            // of a block of tokens; more are multiplied as they are defined
+constexpr int32_t kTritTokens = 4, kTritWords = 15;  // words of which sums of 16 bits hold 60 products of 2 * 2 * 128
+constexpr int kTritVectors = 4 * L <= kTritRows ? 4 : 2;  // of rows that share one token's inputs
 
-// Entry i of a pair's sums: its two low bits say what becomes of x[0], the next of x[1].
-struct PairSums {
-  alignas(64) float of[kTritPiece / 2][16];
+struct TritInputs {
+  int64_t stride;
+  float scale[kTritTokens];
+  int32_t sum[kTritGroups];  // [tokens][groups]
+  alignas(64) int8_t high[kMostShorts], low[kMostShorts];
 
-  // Of n columns; zeros up to whole words.
-  void make(const float* x, int32_t n) {
-    static constexpr uint16_t kPlus[] = {0x2222, 0x00f0}, kMinus[] = {0x4444, 0x0f00};
-    for (int32_t k = 0; k < round_up(n, kTritColumns); k += 2) {
-      const VF pair[] = {setf(k < n ? x[k] : 0), setf(k + 1 < n ? x[k + 1] : 0)};
-      INTAGLIO_UNROLL
-      for (int v = 0; v < 16; v += L) {
-        VF sum = setf(0);
-        INTAGLIO_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          const auto *plus = reinterpret_cast<const uint8_t*>(kPlus + i), *minus = reinterpret_cast<const uint8_t*>(kMinus + i);
-          sum = add_where(sum, where(plus + v / 8, v / L % 2), pair[i]);
-          sum = sub_where(sum, where(minus + v / 8, v / L % 2), pair[i]);
-        }
-        storef(of[k / 2] + v, sum);
+  void take(const Trits& m, const Activations* x, int32_t token, int n) {
+    alignas(64) int16_t q[kMostShorts];
+    stride = round_up(m.cols + kTritColumns, 64);  // a group's last word may reach past the columns
+    for (int t = 0; t < n; ++t) {
+      scale[t] = shorten(x->f + (token + t) * x->ldf, m.cols, kTopTrit, stride, q);
+      for (int64_t i = 0; i < stride; ++i) {
+        const int32_t upper = (q[i] + 128) >> 8;
+        high[t * stride + i] = int8_t(upper), low[t * stride + i] = int8_t(q[i] - 256 * upper);
+      }
+      for (int32_t g = 0; g < m.groups; ++g) {
+        int32_t total = 0;
+        for (int32_t i = 0; i < m.columns(g); ++i) total += q[int64_t(g) * m.group + i];
+        sum[t * m.groups + g] = total;
       }
     }
   }
 };
 
-// Nibbles J.. of two vectors of words pick from the sums of T tokens.
-template <int T, int J = 0>
-INTAGLIO_INLINE void add_pairs(VI first, VI second, const PairSums* sums, int32_t pair, VF (&sum)[T][2]) {
-  if constexpr (J < 8) {
-    const VI a = shr<4 * J>(first), b = shr<4 * J>(second);
+// Words of R vectors of rows times T tokens' bytes, in 16 columns.
+template <int R, int T, int J = 0>
+INTAGLIO_INLINE void add_digits(const VI (&words)[R], const int8_t* high, const int8_t* low, int64_t stride, Dots (&upper)[R][T],
+                                Dots (&lower)[R][T]) {
+  if constexpr (J < 4) {
+    VI digits[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) digits[r] = andi(shr<2 * J>(words[r]), seti(0x03030303));
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
-      Picked<16> of;
-      of.load(sums[t].of[pair + J]);
-      sum[t][0] = addf(sum[t][0], of.pick(a)), sum[t][1] = addf(sum[t][1], of.pick(b));
+      const VI a = spread4(high + t * stride + 4 * J), b = spread4(low + t * stride + 4 * J);
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) upper[r][t] = dot(upper[r][t], digits[r], a), lower[r][t] = dot(lower[r][t], digits[r], b);
     }
-    add_pairs<T, J + 1>(first, second, sums, pair, sum);
+    add_digits<R, T, J + 1>(words, high, low, stride, upper, lower);
   }
 }
 
-// Two vectors of rows times a piece of columns of T tokens, onto y. `next`: what is read after it, asked for meanwhile.
-template <int T>
-INTAGLIO_INLINE void add_piece(const uint8_t* words, int32_t blocks, VF scale, VF other, const PairSums* sums, const uint8_t* next,
-                               float* y) {
-  VF sum[T][2];
-  INTAGLIO_UNROLL
-  for (int i = 0; i < 2 * T; ++i) sum[i / 2][i % 2] = setf(0);
-  for (int32_t b = 0; b < blocks; ++b, words += kTritBlock, next += kTritBlock) {
-    if (T == 1) ask_for(next, 0, 8 * L);
-    add_pairs<T>(loadi(words), loadi(words + 4 * L), sums, b * kTritColumns / 2, sum);
+// Group g of R vectors of rows in one plane: its digits times T tokens, onto y.
+template <int R, int T>
+INTAGLIO_INLINE void add_trits(const Trits& m, const TritInputs& x, const uint8_t* plane, int32_t row, int32_t g, VF (&y)[R][T]) {
+  const int64_t first = int64_t(g) * m.group;
+  const int8_t *high = x.high + first, *low = x.low + first;
+  const uint8_t* words = plane + kTritScales + row % kTritRows * 4;
+  VI upper[R][T], lower[R][T];
+  fill(upper, seti(0)), fill(lower, seti(0));
+  for (int32_t left = int32_t(div_up(m.columns(g), kTritColumns)); left > 0; left -= kTritWords) {
+    Dots a[R][T], b[R][T];
+    fill(a, no_dots()), fill(b, no_dots());
+    for (int32_t n = left < kTritWords ? left : kTritWords; n; --n, words += kTritBlock, high += kTritColumns, low += kTritColumns) {
+      VI w[R];
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) w[r] = loadi(words + r * 4 * L);
+      if (T == 1) ask_for(words + kAhead, 0, R * 4 * L);
+      add_digits<R, T>(w, high, low, x.stride, a, b);
+    }
+    flush_all(upper, a, plainly), flush_all(lower, b, plainly);
   }
+  const auto* scale = reinterpret_cast<const uint16_t*>(plane + row % kTritRows * 2);
   INTAGLIO_UNROLL
-  for (int t = 0; t < T; ++t, y += kTritsMany)
-    storef(y, fma(scale, sum[t][0], loadf(y))), storef(y + L, fma(other, sum[t][1], loadf(y + L)));
+  for (int r = 0; r < R; ++r) {
+    const VF by = load_half(scale + r * L);
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const VI sum = subi(addi(shl<8>(upper[r][t]), lower[r][t]), seti(x.sum[t * m.groups + g]));
+      y[r][t] = fma(by, to_float(sum), y[r][t]);
+    }
+  }
 }
 
-// Rows [row0, row1), at most kTritsMany, times T tokens. Their places in the group that comes next are asked for meanwhile.
-template <int T>
-void trits_block(const Trits& m, const Activations* x, int32_t token, int32_t row0, int32_t row1, const Output* out) {
-  alignas(64) float y[T][kTritsMany] = {};
-  PairSums sums[T];
+template <int R, int T>
+void trits_tile(const Trits& m, const TritInputs& x, int32_t token, int32_t row, int32_t row1, const Output* out) {
+  VF y[R][T];
+  fill(y, setf(0));
   for (int32_t g = 0; g < m.groups; ++g)
-    for (int32_t k = 0; k < m.columns(g); k += kTritPiece) {
-      const int32_t left = m.columns(g) - k, n = left < kTritPiece ? left : kTritPiece;
-      for (int t = 0; t < T; ++t) sums[t].make(x->f + (token + t) * x->ldf + int64_t(g) * m.group + k, n);
-      for (int32_t row = row0; row < row1; row += 2 * L)
-        for (int32_t p = 0; p < m.planes; ++p) {
-          const uint8_t* at = m.plane(row, g, p) + row % kTritRows * 2;
-          const auto* scale = reinterpret_cast<const uint16_t*>(at);
-          if (T == 1) prefetch_far(at + m.planes * m.bytes(g));
-          const uint8_t* words = at + kTritScales + row % kTritRows * 2 + k / kTritColumns * kTritBlock;
-          add_piece<T>(words, int32_t(div_up(n, kTritColumns)), load_half(scale), load_half(scale + L), sums,
-                       words + m.planes * m.bytes(g), y[0] + row - row0);
-        }
-    }
-  for (int t = 0; t < T; ++t)
-    for (int32_t row = row0; row < row1; row += L) emit(out, token + t, row, row1, loadf(y[t] + row - row0));
+    for (int32_t p = 0; p < m.planes; ++p) add_trits<R, T>(m, x, m.plane(row, g, p), row, g, y);
+  for (int i = 0; i < R * T; ++i)
+    emit(out, token + i % T, row + i / T * L, row1, mulf(setf(x.scale[i % T]), y[i / T][i % T]));
+}
+
+// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
+template <int T>
+void trits_tokens(const Matrix* w, const Trits& m, const Activations* x, TritInputs& inputs, int32_t token, int32_t token1,
+                  int32_t row0, int32_t row1, const Output* out) {
+  constexpr int R = T == 1 ? kTritVectors : 1;
+  const bool fits = T * round_up(m.cols + kTritColumns, 64) <= kMostShorts && T * m.groups <= kTritGroups;
+  for (; token + T <= token1 && fits; token += T) {
+    inputs.take(m, x, token, T);
+    int32_t r = row0;
+    for (; r < row1 && r % (R * L); r += L) trits_tile<1, T>(m, inputs, token, r, row1, out);
+    for (; r < row1; r += R * L) trits_tile<R, T>(m, inputs, token, r, row1, out);
+  }
+  if constexpr (T > 1) return trits_tokens<T / 2>(w, m, x, inputs, token, token1, row0, row1, out);
+  for (; token < token1; ++token)
+    for (int32_t r = row0; r < row1; ++r) emit_one(out, token, r, trits_dot(w, r, x->f + token * x->ldf));
 }
 
 inline void trits_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                        const Output* out) {
-  const Trits m = trits_of(w);
-  for (; row0 < row1; row0 += kTritsMany) {
-    const int32_t end = row1 - row0 < kTritsMany ? row1 : row0 + kTritsMany;
-    int32_t t = token0;
-    for (; t + kTokens <= token1; t += kTokens) trits_block<kTokens>(m, x, t, row0, end, out);
-    for (; t + 2 <= token1; t += 2) trits_block<2>(m, x, t, row0, end, out);
-    if (t < token1) trits_block<1>(m, x, t, row0, end, out);
-  }
+  TritInputs inputs;
+  trits_tokens<kTritTokens>(w, trits_of(w), x, inputs, token0, token1, row0, row1, out);
 }
 
 }  // namespace

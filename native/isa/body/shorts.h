@@ -1,0 +1,49 @@
+// Float activations as integers of 16 bits, a scale a token, for kernels that multiply integers: twice as many at a time as
+// floats, and exact. They are made where they are used, once a call: rows are many.
+#pragma once
+#include "vectors.h"
+
+namespace intaglio {
+namespace {
+
+constexpr int32_t kMostShorts = 1 << 16;  // of a block of tokens; a wider matrix is multiplied as it is defined
+constexpr int32_t kTopShort = 32767;
+
+// What n numbers, with zeros behind them up to whole vectors, are multiplied by to be integers of at most `top`, 0 if they
+// are all zeros, and what the integers stand for: not a number if one of them is none.
+struct Shortening {
+  float inverse, scale;
+
+  Shortening(uint32_t most, int32_t top) : inverse(0), scale(0) {  // by the bits of the largest
+    if (most >= 0x7f800000u) scale = NAN;
+    else if (most >= kSmallestToken) inverse = float(top) / bits_float(most), scale = bits_float(most) / float(top);
+  }
+};
+
+// A token's n numbers, and zeros to `stride`, a multiple of 64 -> the scale.
+inline float shorten(const float* x, int32_t n, int32_t most, int64_t stride, int16_t* q) {
+  const Shortening by(largest_bits(x, n), most);
+  memset(q, 0, size_t(stride) * 2);
+  if (by.inverse == 0) return by.scale;
+  const VF inverse = setf(by.inverse);
+  const VI top = seti(most);  // a product may be rounded up
+  for (int32_t i = 0; i < n; i += L) store_i16(q + i, mini(to_int(mulf(loadf(x + i), inverse)), top));
+  return by.scale;
+}
+
+// Tokens as integers, `stride` apart.
+template <int Tokens>
+struct ShortTokens {
+  int64_t stride;
+  float scale[Tokens];
+  alignas(64) int16_t q[kMostShorts];
+
+  // The first n of them, if they fit: `columns` is what of each token is multiplied, a multiple of 64.
+  void take(const Activations* x, int32_t token, int n, int32_t cols, int64_t columns) {
+    stride = columns;
+    for (int t = 0; t < n; ++t) scale[t] = shorten(x->f + (token + t) * x->ldf, cols, kTopShort, columns, q + t * columns);
+  }
+};
+
+}  // namespace
+}  // namespace intaglio
