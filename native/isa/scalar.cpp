@@ -117,10 +117,7 @@ float structure_dot(const Matrix* w, int32_t r, const Activations* a, int32_t t)
     case kBilevel: return bilevel_dot(w, r, x);
     case kTrits: return trits_dot(w, r, x);
     case kGroups: return groups_dot(w, r, a, t);
-    default: {
-      const Csr m = csr_of(w);
-      return csr_part(m, m.offset[r], m.offset[r + 1], x);
-    }
+    default: return csr_dot(w, r, x);
   }
 }
 

@@ -7,7 +7,6 @@
 // is multiplied by 16^-j beforehand; powers of two keep the products exact. One token and many are cut into the same
 // runs and added up in the same order, so a token's result does not depend on how many share the call.
 #pragma once
-#include "bilevel.h"
 #include "dots.h"
 
 namespace intaglio {
@@ -71,18 +70,8 @@ struct Grid {
   VF scale, zero;
 };
 
-template <int32_t Kind>
 INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g) {
-  if constexpr (Kind != kBilevel)
-    return {loadf(tile.scales + g * L), load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)};
-  const VI codes = load_u8(tile.zeros + g * L);
-  VF range[4];
-  spread_half4(tile.ranges + 4 * g, range);
-  return {fma(to_float(andi(codes, seti(15))), range[1], range[0]), fma(to_float(shr<4>(codes)), range[3], range[2])};
-}
-
-inline Grid grid_of(const Matrix* w, const Tile& tile, int64_t g) {
-  return w->kind == kBilevel ? grid_of<kBilevel>(tile, g) : grid_of<kW4>(tile, g);
+  return {loadf(tile.scales + g * L), load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)};
 }
 
 INTAGLIO_INLINE VF add_run(const Grid& g, VF sum, float total, VF y) {

@@ -1,32 +1,31 @@
-// Products with compressed rows. Values are made float many at a time, and then taken one by one: a row has few, and a gather
-// costs as much as the loads it stands for. Four chains, or each product would wait for the one before it.
+// Products with compressed rows. A slice's rows are summed side by side, so that where one ends nothing has to be guessed:
+// with a handful of elements a row, a wrong guess costs as much as all of them. Values are made float together; inputs are
+// taken one by one, for a gather costs as much as the loads it stands for.
 #pragma once
-#include "vectors.h"
+#include "output.h"
 #include "../structures.h"
 
 namespace intaglio {
 namespace {
 
-inline float csr_dot(const Csr& m, int32_t row, const float* x) {
-  constexpr uint32_t kMany = 16, kChains = 4;
-  alignas(64) float value[kMany];
-  float sum[kChains] = {};
-  for (uint32_t j = m.offset[row], end = m.offset[row + 1]; j < end; j += kMany) {
-    for (uint32_t i = 0; i < kMany; i += L) storef(value + i, load_half(m.value + j + i));
-    const uint32_t n = end - j < kMany ? end - j : kMany;
-    uint32_t i = 0;
-    for (; i + kChains <= n; i += kChains)
-      for (uint32_t c = 0; c < kChains; ++c) sum[c] += value[i + c] * x[m.index[j + i + c]];
-    for (; i < n; ++i) sum[i % kChains] += value[i] * x[m.index[j + i]];
-  }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+INTAGLIO_INLINE void add_slice(const uint16_t* index, const uint16_t* value, const float* x, float (&sum)[kSlice]) {
+  alignas(64) float v[kSlice];
+  for (int32_t i = 0; i < kSlice; i += L) storef(v + i, load_half(value + i));
+  INTAGLIO_UNROLL
+  for (int32_t i = 0; i < kSlice; ++i) sum[i] = __builtin_fmaf(v[i], x[index[i]], sum[i]);
 }
 
 inline void csr_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                      const Output* out) {
   const Csr m = csr_of(w);
-  for (int32_t r = row0; r < row1; ++r)
-    for (int32_t t = token0; t < token1; ++t) emit_one(out, t, r, csr_dot(m, r, x->f + t * x->ldf));
+  for (int32_t r = row0; r < row1; r += kSlice)
+    for (int32_t t = token0; t < token1; ++t) {
+      alignas(64) float sum[kSlice] = {};
+      const uint32_t end = m.offset[r / kSlice + 1];
+      for (uint32_t j = m.offset[r / kSlice]; j < end; ++j)
+        add_slice(m.index + int64_t(j) * kSlice, m.value + int64_t(j) * kSlice, x->f + t * x->ldf, sum);
+      for (int32_t i = 0; i < kSlice; i += L) emit(out, t, r + i, row1, loadf(sum + i));
+    }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // block of T tokens x 2 tiles accumulates in registers. float32 matrices lie that way already and are read in place.
 // Coded weights are never made: of each run of columns y += scale * (sum of code * x - zero * sum of x), see coded.h.
 #pragma once
+#include "bilevel_rows.h"
 #include "coded.h"
 #include "many.h"
 #include "structures.h"
@@ -74,7 +75,7 @@ void coded_vectors(const Matrix* w, const Tile (&tile)[T], const Stretch& x, VF 
       multiply_codes<Bits>(codes, x.x + (k - x.begin), sum);
     }
     INTAGLIO_UNROLL
-    for (int i = 0; i < T; ++i) y[i] = add_run(grid_of<Kind>(tile[i], g), sum[i], *total, y[i]);
+    for (int i = 0; i < T; ++i) y[i] = add_run(grid_of(tile[i], g), sum[i], *total, y[i]);
   }
 }
 
@@ -93,8 +94,7 @@ void coded_tiles(const Matrix* w, const Tile (&tile)[T], const float* x, Stretch
   for (int32_t k = 0; k < w->cols; k += kStretch) {
     stretch.take(w, x, k);
     if (w->kind == kW4) coded_vectors<kW4>(w, tile, stretch, y);
-    else if (w->kind == kW8) coded_vectors<kW8>(w, tile, stretch, y);
-    else coded_vectors<kBilevel>(w, tile, stretch, y);
+    else coded_vectors<kW8>(w, tile, stretch, y);
   }
 }
 
@@ -209,7 +209,7 @@ inline void coded_tokens(const Matrix* w, const Tile& t0, const Tile& t1, const 
                          const float* x, const float* totals, int32_t tokens, float* part) {
   for (int32_t k = k0; k < k0 + n; ++totals) {
     const int32_t g = k / w->group, end = run_end(w, k), at = k - k0;
-    const Grids grids{grid_of(w, t0, g), grid_of(w, t1, g)};
+    const Grids grids{grid_of(t0, g), grid_of(t1, g)};
     by_tokens(tokens, [&]<int T>(int32_t t) {
       coded_block<T>(p + at, grids, end - k, x + t * kPanel + at, totals + t * kRuns, part + t * 2 * L);
     });
@@ -290,6 +290,7 @@ inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t r
 
 inline void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                    const Output* out) {
+  if (w->kind == kBilevel) return bilevel_rows(w, x, token0, token1, row0, row1, out);
   if (!is_tiled(w->kind)) return structure_rows(w, x, token0, token1, row0, row1, out);
   const Job job{w, x, row1, out, nullptr, 0};
   if (is_int8(w->kind)) integer_rows(job, token0, token1, row0);

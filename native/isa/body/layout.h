@@ -4,7 +4,8 @@
 //
 // codes of a tile, one vector after another along the columns, lane n belonging to row n:
 //   kF32                [cols][L] float32                 kF16, kBF16   [cols][L] 16 bits
-//   kW4, kBilevel       [cols/8][L] of 32 bits: nibble j is column 8b + j
+//   kW4                 [cols/8][L] of 32 bits: nibble j is column 8b + j
+//   kBilevel            the same: nibble j is column 8b + 2j, nibble 4 + j its neighbour
 //   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + j
 //   kW8A8               the same, less 128 - kOffset8 added back through the activations' sums
 //   kW4A8*              [cols/8][L] of 4 bytes: low nibbles columns 8b..8b+3, high nibbles 8b+4..8b+7
@@ -81,8 +82,8 @@ struct Place {
 
 inline Place place_of(int32_t kind, int64_t k, int32_t n) {
   switch (kind) {
-    case kW4:
-    case kBilevel: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
+    case kW4: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
+    case kBilevel: return {((k / 8) * L + n) * 4 + k % 2 * 2 + k % 8 / 4, int32_t(k % 4 / 2) * 4};
     case kW8:
     case kW8A8: return {((k / 4) * L + n) * 4 + k % 4, 0};
     default: return {((k / 8) * L + n) * 4 + k % 4, int32_t(k % 8 / 4) * 4};
