@@ -12,7 +12,9 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kBilevelRun = 4096;  // columns whose products of 15 * 2^15 fit an integer, two to a lane
-constexpr int kBilevelTiles = L <= 8 ? 4 : 2;
+constexpr int kBilevelTiles = 2;         // of one token
+constexpr int kRunTiles = kRun / L;      // that a run of rows has; a call's rows begin with whole pairs of tiles
+static_assert(kRunTiles % kBilevelTiles == 0 || kRunTiles == 1);
 
 // Tokens as integers, and their sums over the groups.
 struct BilevelInputs {
@@ -32,12 +34,16 @@ struct BilevelInputs {
   }
 };
 
-INTAGLIO_INLINE Grid bilevel_grid(const Tile& tile, int64_t g) {
-  const VI codes = load_u8(tile.zeros + g * L);
-  VF range[4];
-  spread_half4(tile.ranges + 4 * g, range);
-  return {fma(to_float(andi(codes, seti(15))), range[1], range[0]), fma(to_float(shr<4>(codes)), range[3], range[2])};
-}
+// What the statistics of a run of rows are coded by.
+struct Range {
+  VF of[4];
+
+  INTAGLIO_INLINE explicit Range(const uint16_t* half) { spread_half4(half, of); }
+  INTAGLIO_INLINE Grid grid(const uint8_t* statistics) const {
+    const VI codes = load_u8(statistics);
+    return {fma(to_float(andi(codes, seti(15))), of[1], of[0]), fma(to_float(shr<4>(codes)), of[3], of[2])};
+  }
+};
 
 // Two vectors of nibbles at a time of R words times T tokens, `stride` apart.
 template <int R, int T, int J = 0>
@@ -56,49 +62,62 @@ INTAGLIO_INLINE void add_nibbles(const VI (&words)[R], const int16_t* q, int64_t
   }
 }
 
-// Columns [k, end) of R tiles times T tokens.
+// What a group of R tiles, `stride` apart, is multiplied by, while it goes along the columns.
+struct BilevelStreams {
+  const uint8_t* codes;
+  int64_t stride, ahead;
+  const int16_t* q;
+  int64_t ldq;
+};
+
+// The next so many words of every row, eight columns each, times T tokens.
 template <int R, int T>
-INTAGLIO_INLINE void bilevel_sums(const Tile (&tile)[R], const ShortTokens<kFloatTokens>& x, int64_t ahead, int64_t k, int64_t end,
-                                  VI (&sum)[R][T]) {
+INTAGLIO_INLINE void bilevel_run(BilevelStreams& s, int64_t words, VI (&sum)[R][T]) {
   fill(sum, seti(0));
-  for (; k < end; k += 8) {
-    VI words[R];
+  for (; words; --words, s.codes += kVector, s.q += 8) {
+    VI of[R];
     INTAGLIO_UNROLL
     for (int r = 0; r < R; ++r) {
-      const uint8_t* at = tile[r].codes + k / 8 * kVector;
-      if (T == 1) prefetch_far(at + ahead);
-      words[r] = loadi(at);
+      const uint8_t* at = s.codes + r * s.stride;
+      if (T == 1) prefetch_far(at + s.ahead);
+      of[r] = loadi(at);
     }
-    add_nibbles<R, T>(words, x.q + k, x.stride, sum);
+    add_nibbles<R, T>(of, s.q, s.ldq, sum);
   }
 }
 
 template <int R, int T>
 void bilevel_tiles(const Matrix* w, const Layout& l, const BilevelInputs& x, int32_t token, int32_t row, int32_t row1,
                    const Output* out) {
-  const int64_t groups = group_count(w->cols, w->group), ahead = ahead_of(R * l.bytes);
+  constexpr int64_t kMost = kBilevelRun / 8;
+  const int64_t groups = group_count(w->cols, w->group);
   Tile tile[R];
   for (int r = 0; r < R; ++r) tile[r] = tile_at(w, l, row + r * L);
   if (T == 1) ask_for_tables<R>(tile[0].codes, l);
+  BilevelStreams streams{tile[0].codes, l.bytes, ahead_of(R * l.bytes), x.tokens.q, x.tokens.stride};
   VF y[R][T];
   fill(y, setf(0));
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t begin = g * w->group, end = begin + w->group < w->cols ? begin + w->group : w->cols;
+  for (int64_t g = 0, left = w->cols; g < groups; ++g, left -= w->group) {
+    int64_t words = div_up(left < w->group ? left : w->group, 8);
     VI part[R][T];
     VF sum[R][T];
-    bilevel_sums<R, T>(tile, x.tokens, ahead, begin, end - begin < kBilevelRun ? end : begin + kBilevelRun, part);
+    bilevel_run<R, T>(streams, words < kMost ? words : kMost, part);
     INTAGLIO_UNROLL
     for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
-    for (int64_t k = begin + kBilevelRun; k < end; k += kBilevelRun) {
-      bilevel_sums<R, T>(tile, x.tokens, ahead, k, end - k < kBilevelRun ? end : k + kBilevelRun, part);
+    while ((words -= kMost) > 0) {
+      bilevel_run<R, T>(streams, words < kMost ? words : kMost, part);
       INTAGLIO_UNROLL
       for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = addf(sum[i / T][i % T], to_float(part[i / T][i % T]));
     }
     INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const Grid grid = bilevel_grid(tile[r], g);
+    for (int first = 0; first < R; first += kRunTiles) {
+      const Range range(tile[first].ranges + 4 * g);
       INTAGLIO_UNROLL
-      for (int t = 0; t < T; ++t) y[r][t] = add_run(grid, sum[r][t], x.sum[t * groups + g], y[r][t]);
+      for (int r = first; r < R && r < first + kRunTiles; ++r) {
+        const Grid grid = range.grid(tile[r].zeros + g * L);
+        INTAGLIO_UNROLL
+        for (int t = 0; t < T; ++t) y[r][t] = add_run(grid, sum[r][t], x.sum[t * groups + g], y[r][t]);
+      }
     }
   }
   for (int i = 0; i < R * T; ++i)

@@ -9,8 +9,8 @@
 namespace intaglio {
 namespace {
 
-constexpr int kLookupRows = 2, kLookupTokens = 8;  // of one token; of one row
-constexpr int32_t kTopEntry = 16383;               // times kTopShort, four times, is below 2^31
+constexpr int kLookupTokens = 8;      // of one row
+constexpr int32_t kTopEntry = 16383;  // times kTopShort, four times, is below 2^31
 
 struct EntryBytes {
   Bytes16 of;  // repeated to 16 entries: what lies above a code's own bits then does no harm
@@ -33,49 +33,40 @@ INTAGLIO_INLINE S16 strip_codes(const uint8_t* block) {
   else return both_of(bits_of<6>(load32(block + (S - 6) * kStrip), 3), bits_of<S - 2>(load32(block + 2 * kStrip), 4));
 }
 
-// Strips S.. of a block of R rows, `stride` apart; x: T tokens' columns of strip 0, ldx apart. `used`: strips there are.
-template <int Bits, int R, int T, int S = 0>
-INTAGLIO_INLINE void lookup_strips_of(const EntryBytes (&table)[R], const uint8_t* block, int64_t stride, const int16_t* x,
-                                      int64_t ldx, int used, F8 (&sums)[R][T][2]) {
+// Strips S.. of a block; x: T tokens' columns of strip 0, ldx apart. `used`: strips there are.
+template <int Bits, int T, int S = 0>
+INTAGLIO_INLINE void lookup_block(const EntryBytes& table, const uint8_t* block, const int16_t* x, int64_t ldx, int used,
+                                  F8 (&sums)[T][2]) {
   if constexpr (S < (Bits == 3 ? 8 : 8 / Bits)) {
     if (S == used) return;
+    const Shorts32 w = pick(table.of, strip_codes<Bits, S>(block));
     INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const Shorts32 w = pick(table[r].of, strip_codes<Bits, S>(block + r * stride));
-      INTAGLIO_UNROLL
-      for (int t = 0; t < T; ++t) {
-        const int16_t* at = x + t * ldx + S * kStrip;
-        const I8 both = addi8(dots(w.first, load32(at)), dots(w.second, load32(at + kStrip / 2)));
-        sums[r][t][S % 2] = addf8(sums[r][t][S % 2], to_float8(both));
-      }
+    for (int t = 0; t < T; ++t) {
+      const int16_t* at = x + t * ldx + S * kStrip;
+      const I8 both = addi8(dots(w.first, load32(at)), dots(w.second, load32(at + kStrip / 2)));
+      sums[t][S % 2] = addf8(sums[t][S % 2], to_float8(both));
     }
-    lookup_strips_of<Bits, R, T, S + 1>(table, block, stride, x, ldx, used, sums);
+    lookup_block<Bits, T, S + 1>(table, block, x, ldx, used, sums);
   }
 }
 
-// R rows from `row` on times T tokens.
-template <int Bits, int R, int T>
+// A row times T tokens.
+template <int Bits, int T>
 void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t token, int32_t row, const Output* out) {
   constexpr int kStrips = Bits == 3 ? 8 : 8 / Bits, kBytes = (Bits == 3 ? 3 : 1) * kStrip;  // of a block
-  EntryBytes table[R];
-  F8 sums[R][T][2];
-  for (int r = 0; r < R; ++r) {
-    table[r] = entry_bytes<Bits>(lookup_table(m, row + r));
-    for (int t = 0; t < T; ++t) sums[r][t][0] = sums[r][t][1] = setf8(0);
-  }
+  const EntryBytes table = entry_bytes<Bits>(lookup_table(m, row));
+  F8 sums[T][2];
+  for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = setf8(0);
   const uint8_t* codes = m.codes + row * m.stride;
   const int16_t* at = x.q;
   int32_t s = 0;
   for (; s + kStrips <= m.strips; s += kStrips, codes += kBytes, at += kStrips * kStrip) {
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R && T == 1; ++r)
-      for (int line = 0; line < kBytes; line += 64) prefetch_far(codes + r * m.stride + kAhead + line);
-    lookup_strips_of<Bits, R, T>(table, codes, m.stride, at, x.stride, kStrips, sums);
+    if (T == 1) ask_for(codes + 4 * kAhead, 0, kBytes);
+    lookup_block<Bits, T>(table, codes, at, x.stride, kStrips, sums);
   }
-  if (s < m.strips) lookup_strips_of<Bits, R, T>(table, codes, m.stride, at, x.stride, m.strips - s, sums);
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t)
-      emit_one(out, token + t, row + r, table[r].scale * x.scale[t] * sum8(addf8(sums[r][t][0], sums[r][t][1])));
+  if (s < m.strips) lookup_block<Bits, T>(table, codes, at, x.stride, m.strips - s, sums);
+  for (int t = 0; t < T; ++t)
+    emit_one(out, token + t, row, table.scale * x.scale[t] * sum8(addf8(sums[t][0], sums[t][1])));
 }
 
 // Tokens in blocks of T if so many fit, what is left of them in smaller ones.
@@ -83,12 +74,9 @@ template <int Bits, int T>
 void lookup_tokens(const Matrix* w, const Lookup& m, const Activations* x, ShortTokens<kLookupTokens>& some, int32_t token,
                    int32_t token1, int32_t row0, int32_t row1, const Output* out) {
   const int64_t columns = round_up(w->cols, 64);
-  constexpr int R = T == 1 ? kLookupRows : 1;
   for (; token + T <= token1 && T * columns <= kMostShorts; token += T) {
     some.take(x, token, T, w->cols, columns);
-    int32_t r = row0;
-    for (; r + R <= row1; r += R) lookup_tile<Bits, R, T>(m, some, token, r, out);
-    for (; r < row1; ++r) lookup_tile<Bits, 1, T>(m, some, token, r, out);
+    for (int32_t r = row0; r < row1; ++r) lookup_tile<Bits, T>(m, some, token, r, out);
   }
   if constexpr (T > 1) return lookup_tokens<Bits, T / 2>(w, m, x, some, token, token1, row0, row1, out);
   for (; token < token1; ++token)
