@@ -60,7 +60,10 @@ def test_entries_of_all_sizes_and_a_token_that_is_not_a_number(isa: str) -> None
     m = cpu.Operand((4, 70), layout, layout.store(rng.integers(0, 8, (4, 70)).astype(np.uint8), table))
     x = rng.standard_normal((4, 70)).astype(np.float32)
     x[1], x[2, 5], x[3, 69] = 0, np.nan, np.inf
-    found, expected = cpu.pack([m], cpu.choose(m), isa=isa).linear(x), x[:2].astype(np.float64) @ cpu.decode(m).T
+    found, expected = (
+        cpu.pack([m], cpu.choose(m), isa=isa).linear(x),
+        x[:2].astype(np.float64) @ cpu.decode(m).T,
+    )
     for row in range(4):
         assert np.abs(found[:2, row] - expected[:, row]).max() <= 1e-4 * np.abs(expected[:, row]).max()
     assert not np.isfinite(found[2:, [0, 2, 3]]).any()
