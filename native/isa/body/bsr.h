@@ -123,6 +123,10 @@ template <int Group, int T>
 INTAGLIO_INLINE void add_coded_blocks(const Bsr& m, KeptBlocks kept, const BsrInputs& x, CodedSums<T>& sums) {
   BsrScales batch;
   const auto load = [&](uint32_t j) __attribute__((always_inline)) {
+    if (T == 1) {  // too short, each of them, for the processor to see where they lead
+      prefetch_far(m.scale + j + kAhead / 8), prefetch_far(m.index + j + kAhead / 8);
+      prefetch_far(m.zero + j + kAhead / 8);
+    }
     batch.load(m, j);
     asm volatile("" : "+m"(batch));  // or GCC keeps it in registers, and shuffles each number out of them
   };
