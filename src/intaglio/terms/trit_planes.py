@@ -13,7 +13,7 @@ from intaglio.terms.factor import Factor, Product
 class TritPlanes(
     Product, msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="trit_planes"
 ):
-    """Two planes make nine values a group, symmetric around 0. Run, only a scale a group multiplies numbers."""
+    """Two planes make nine values a group, symmetric around 0; only a scale a group multiplies numbers."""
 
     planes: Planes = 2
     group_size: GroupSize = 64
