@@ -32,6 +32,7 @@ from intaglio.terms import (
     TritPlanes,
 )
 from tests.engine.small import A8, plain, reference_logits, relative, run_logits
+from tests.kernels.matrices import rounding_bound
 
 EXAMPLES: list[tuple[Term, ...]] = [
     (Outliers(0.05),),
@@ -106,7 +107,8 @@ class TestTerm:
                 x = np.random.default_rng(0).standard_normal((9, factor.shape[1])).astype(np.float32)
                 for n in (1, 2, 5, 9):
                     y = x[:n] @ w.T
-                    np.testing.assert_allclose(packed.linear(x[:n]), y, atol=1e-4 * float(np.abs(y).max()))
+                    most = 1e-4 * float(np.abs(y).max()) + rounding_bound(w, x[:n])
+                    assert (np.abs(packed.linear(x[:n]) - y) <= most).all()
                 rows = np.stack([packed.row(r) for r in range(len(w))])
                 np.testing.assert_allclose(rows, w, rtol=1e-6, atol=1e-9)
 
@@ -139,9 +141,9 @@ def test_codes_and_a_low_rank_run_as_their_dense_sum(form: Format, shape: tuple[
 def test_a_model_of_them_is_the_reference(
     sum_: tuple[Term, ...], activation: Integer | None, isa: str
 ) -> None:
-    """In blocks of many tokens, and two at a time."""
+    """In blocks of many tokens, and two at a time. Some kernels round what they read to 15 bits."""
     checkpoint = compressed(plain("llama-biased", gain=0.5), sum_, activation)
-    limit = 1e-4 if activation is None else 3e-2
+    limit = 3e-4 if activation is None else 3e-2
     expected = reference_logits(checkpoint, Half())
     assert relative(run_logits(checkpoint, isa), expected).max() <= limit
     assert relative(run_logits(checkpoint, isa, step=2), expected).max() <= limit
