@@ -68,14 +68,6 @@ inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbe
   v[0] = vdupq_laneq_f32(four, 0), v[1] = vdupq_laneq_f32(four, 1);
   v[2] = vdupq_laneq_f32(four, 2), v[3] = vdupq_laneq_f32(four, 3);
 }
-using Where = uint32x4_t;  // all ones, or zeros
-inline Where where(const uint8_t* bits, int upper) {  // lane n by bit n of the lower or the upper half of a byte
-  const uint32_t each[] = {1, 2, 4, 8};
-  return vtstq_u32(vdupq_n_u32(uint32_t(*bits) >> (4 * upper)), vld1q_u32(each));
-}
-inline VF chosen(Where w, VF x) { return vreinterpretq_f32_u32(vandq_u32(w, vreinterpretq_u32_f32(x))); }
-inline VF add_where(VF a, Where w, VF x) { return vaddq_f32(a, chosen(w, x)); }
-inline VF sub_where(VF a, Where w, VF x) { return vsubq_f32(a, chosen(w, x)); }
 
 inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
 inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
@@ -183,7 +175,6 @@ inline S16 load32(const void* p) {
 inline S16 load_bytes16(const uint8_t* p) {
   return {vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))), vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8)))};
 }
-inline S16 set_shorts(int16_t x) { return {vdupq_n_s16(x), vdupq_n_s16(x)}; }
 inline S16 low_codes(S16 v) { return {vandq_s16(v.a, vdupq_n_s16(15)), vandq_s16(v.b, vdupq_n_s16(15))}; }
 inline S16 high_codes(S16 v) { return {vshrq_n_s16(v.a, 4), vshrq_n_s16(v.b, 4)}; }  // of bytes
 inline int32x4_t dots8(int16x8_t a, int16x8_t b) {

@@ -53,13 +53,6 @@ inline float most(VF v) {
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
-using Where = VF;  // all ones, or zeros
-inline Where where(const uint8_t* bits, int) {  // lane n by bit n
-  const VI bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi8((char)*bits), bit), bit));
-}
-inline VF add_where(VF a, Where w, VF x) { return _mm256_add_ps(a, _mm256_and_ps(w, x)); }
-inline VF sub_where(VF a, Where w, VF x) { return _mm256_sub_ps(a, _mm256_and_ps(w, x)); }
 
 inline VI loadi(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 inline void storei(void* p, VI v) { _mm256_storeu_si256((__m256i*)p, v); }

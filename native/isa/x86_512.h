@@ -22,14 +22,6 @@ inline VF maxf(VF a, VF b) { return _mm512_max_ps(a, b); }
 inline VF fma(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
 inline VF fnma(VF a, VF b, VF c) { return _mm512_fnmadd_ps(a, b, c); }
 inline VF less(VF a, VF b, VF yes, VF no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
-using Where = __mmask16;
-inline Where where(const uint8_t* bits, int) {  // lane n by bit n
-  uint16_t word;
-  memcpy(&word, bits, 2);
-  return word;
-}
-inline VF add_where(VF a, Where w, VF x) { return _mm512_mask_add_ps(a, w, a, x); }
-inline VF sub_where(VF a, Where w, VF x) { return _mm512_mask_sub_ps(a, w, a, x); }
 inline VI loadi(const void* p) { return _mm512_loadu_si512(p); }
 inline void storei(void* p, VI v) { _mm512_storeu_si512(p, v); }
 inline VI seti(int32_t x) { return _mm512_set1_epi32(x); }

@@ -12,7 +12,6 @@ using F8 = __m256;
 
 inline S16 load32(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 inline S16 load_bytes16(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p)); }
-inline S16 set_shorts(int16_t x) { return _mm256_set1_epi16(x); }
 inline S16 low_codes(S16 v) { return _mm256_and_si256(v, _mm256_set1_epi16(15)); }
 inline S16 high_codes(S16 v) { return _mm256_srli_epi16(v, 4); }  // of bytes
 inline I8 dots(S16 a, S16 b) { return _mm256_madd_epi16(a, b); }

@@ -26,10 +26,8 @@ struct BilevelInputs {
     const int64_t groups = group_count(w->cols, w->group);
     for (int t = 0; t < n; ++t)
       for (int64_t g = 0; g < groups; ++g) {
-        const int64_t begin = g * w->group, end = begin + w->group < w->cols ? begin + w->group : w->cols;
-        int64_t total = 0;
-        for (int64_t i = begin; i < end; ++i) total += tokens.q[t * tokens.stride + i];
-        sum[t * groups + g] = float(total);
+        const int64_t begin = g * w->group, left = w->cols - begin;
+        sum[t * groups + g] = float(total_of(tokens.q + t * tokens.stride + begin, left < w->group ? left : w->group));
       }
   }
 };
@@ -132,26 +130,21 @@ inline void bilevel_one(const Matrix* w, const Layout& l, const float* x, int32_
   emit_one(out, token, row, sum);
 }
 
-// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
-template <int T>
-void bilevel_tokens(const Matrix* w, const Layout& l, const Activations* x, BilevelInputs& inputs, int32_t token, int32_t token1,
-                    int32_t row0, int32_t row1, const Output* out) {
-  constexpr int R = T == 1 ? kBilevelTiles : 1;
-  for (; token + T <= token1 && T * round_up(w->cols, 64) <= kMostShorts; token += T) {
+inline void bilevel_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                         const Output* out) {
+  const Layout l = layout_of(w);
+  BilevelInputs inputs;
+  const auto fits = [&](int n) { return n * round_up(w->cols, 64) <= kMostShorts; };
+  const auto some = [&]<int T>(int32_t token) {
+    constexpr int R = T == 1 ? kBilevelTiles : 1;
     inputs.take(w, x, token, T);
     int32_t r = row0;
     for (; r + (R - 1) * L < row1; r += R * L) bilevel_tiles<R, T>(w, l, inputs, token, r, row1, out);
     for (; r < row1; r += L) bilevel_tiles<1, T>(w, l, inputs, token, r, row1, out);
-  }
-  if constexpr (T > 1) return bilevel_tokens<T / 2>(w, l, x, inputs, token, token1, row0, row1, out);
-  for (; token < token1; ++token)
+  };
+  in_blocks<kFloatTokens>(token0, token1, fits, some, [&](int32_t token) {
     for (int32_t r = row0; r < row1; ++r) bilevel_one(w, l, x->f + token * x->ldf, token, r, out);
-}
-
-inline void bilevel_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
-                         const Output* out) {
-  BilevelInputs inputs;
-  bilevel_tokens<kFloatTokens>(w, layout_of(w), x, inputs, token0, token1, row0, row1, out);
+  });
 }
 
 }  // namespace

@@ -69,12 +69,7 @@ struct BsrInputs {
   void take(const Activations* x, int32_t token, int n, int32_t cols) {
     tokens.take(x, token, n, cols, round_up(cols, 64));
     for (int t = 0; t < n; ++t)
-      for (int64_t b = 0; b * Group < cols; ++b) {
-        const int16_t* q = tokens.q + t * tokens.stride + b * Group;
-        F8 total = setf8(0);
-        for (int i = 0; i < Group; i += 16) total = addf8(total, to_float8(dots(load32(q + i), set_shorts(1))));
-        sum[b][t] = sum8(total);
-      }
+      for (int64_t b = 0; b * Group < cols; ++b) sum[b][t] = float(total_of(tokens.q + t * tokens.stride + b * Group, Group));
   }
 };
 
@@ -143,31 +138,29 @@ INTAGLIO_INLINE void add_coded_blocks(const Bsr& m, KeptBlocks kept, const BsrIn
   if (j + i < kept.end) add_pair_of_blocks<Group, false>(m, batch, j + i, i, x, sums);
 }
 
-// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
-template <int Group, int T>
-void coded_bsr_tokens(const Matrix* w, const Bsr& m, const Activations* x, BsrInputs& inputs, int32_t token, int32_t token1,
-                      int32_t row0, int32_t row1, const Output* out) {
-  for (; token + T <= token1 && T * round_up(w->cols, 64) <= kMostShorts; token += T) {
+template <int Group>
+void coded_bsr_rows(const Matrix* w, const Bsr& m, const Activations* x, int32_t token0, int32_t token1, int32_t row0,
+                    int32_t row1, const Output* out) {
+  BsrInputs inputs;
+  const auto fits = [&](int n) { return n * round_up(w->cols, 64) <= kMostShorts; };
+  const auto some = [&]<int T>(int32_t token) {
     inputs.take<Group>(x, token, T, w->cols);
     for (int32_t r = row0; r < row1; ++r) {
       CodedSums<T> sums;
       add_coded_blocks<Group>(m, kept_blocks(kBsr4, m, r), inputs, sums);
       for (int t = 0; t < T; ++t) emit_one(out, token + t, r, inputs.tokens.scale[t] * sums.all(t));
     }
-  }
-  if constexpr (T > 1) return coded_bsr_tokens<Group, T / 2>(w, m, x, inputs, token, token1, row0, row1, out);
-  for (; token < token1; ++token)
+  };
+  in_blocks<kFloatTokens>(token0, token1, fits, some, [&](int32_t token) {
     for (int32_t r = row0; r < row1; ++r) emit_one(out, token, r, bsr_dot(w, r, x->f + token * x->ldf));
+  });
 }
 
 template <int Group>
 void bsr_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                  const Output* out) {
   const Bsr m = bsr_of(w);
-  if (w->kind == kBsr4) {
-    BsrInputs inputs;
-    return coded_bsr_tokens<Group, kFloatTokens>(w, m, x, inputs, token0, token1, row0, row1, out);
-  }
+  if (w->kind == kBsr4) return coded_bsr_rows<Group>(w, m, x, token0, token1, row0, row1, out);
   for (int32_t r = row0; r < row1; ++r) plain_bsr_row<Group, kFloatTokens>(m, x, token0, token1, r, out);
 }
 

@@ -69,28 +69,27 @@ void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t t
     emit_one(out, token + t, row, table.scale * x.scale[t] * sum8(addf8(sums[t][0], sums[t][1])));
 }
 
-// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
-template <int Bits, int T>
-void lookup_tokens(const Matrix* w, const Lookup& m, const Activations* x, ShortTokens<kLookupTokens>& some, int32_t token,
-                   int32_t token1, int32_t row0, int32_t row1, const Output* out) {
+template <int Bits>
+void lookup_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                    const Output* out) {
+  const Lookup m = lookup_of(w);
   const int64_t columns = round_up(w->cols, 64);
-  for (; token + T <= token1 && T * columns <= kMostShorts; token += T) {
-    some.take(x, token, T, w->cols, columns);
-    for (int32_t r = row0; r < row1; ++r) lookup_tile<Bits, T>(m, some, token, r, out);
-  }
-  if constexpr (T > 1) return lookup_tokens<Bits, T / 2>(w, m, x, some, token, token1, row0, row1, out);
-  for (; token < token1; ++token)
+  ShortTokens<kLookupTokens> tokens;
+  const auto fits = [&](int n) { return n * columns <= kMostShorts; };
+  const auto some = [&]<int T>(int32_t token) {
+    tokens.take(x, token, T, w->cols, columns);
+    for (int32_t r = row0; r < row1; ++r) lookup_tile<Bits, T>(m, tokens, token, r, out);
+  };
+  in_blocks<kLookupTokens>(token0, token1, fits, some, [&](int32_t token) {
     for (int32_t r = row0; r < row1; ++r) emit_one(out, token, r, lookup_dot(w, r, x->f + token * x->ldf));
+  });
 }
 
 inline void lookup_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                         const Output* out) {
-  ShortTokens<kLookupTokens> some;
-  const Lookup m = lookup_of(w);
-  const auto of = [&]<int Bits>() { lookup_tokens<Bits, kLookupTokens>(w, m, x, some, token0, token1, row0, row1, out); };
-  if (w->group == 2) of.template operator()<2>();
-  else if (w->group == 3) of.template operator()<3>();
-  else of.template operator()<4>();
+  if (w->group == 2) lookup_rows_of<2>(w, x, token0, token1, row0, row1, out);
+  else if (w->group == 3) lookup_rows_of<3>(w, x, token0, token1, row0, row1, out);
+  else lookup_rows_of<4>(w, x, token0, token1, row0, row1, out);
 }
 
 }  // namespace

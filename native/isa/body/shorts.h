@@ -31,6 +31,13 @@ inline float shorten(const float* x, int32_t n, int32_t most, int64_t stride, in
   return by.scale;
 }
 
+// The sum of n of them, at most kMostShorts.
+inline int32_t total_of(const int16_t* q, int64_t n) {
+  int32_t total = 0;
+  for (int64_t i = 0; i < n; ++i) total += q[i];
+  return total;
+}
+
 // Tokens as integers, `stride` apart.
 template <int Tokens>
 struct ShortTokens {
@@ -44,6 +51,15 @@ struct ShortTokens {
     for (int t = 0; t < n; ++t) scale[t] = shorten(x->f + (token + t) * x->ldf, cols, kTopShort, columns, q + t * columns);
   }
 };
+
+// Tokens in blocks of T, some<T>(first), where so many fit; what is left of them in smaller ones, and one(token) for each of
+// which not even one does.
+template <int T, class Fits, class Some, class One>
+void in_blocks(int32_t token, int32_t token1, const Fits& fits, const Some& some, const One& one) {
+  for (; token + T <= token1 && fits(T); token += T) some.template operator()<T>(token);
+  if constexpr (T > 1) return in_blocks<T / 2>(token, token1, fits, some, one);
+  for (; token < token1; ++token) one(token);
+}
 
 }  // namespace
 }  // namespace intaglio

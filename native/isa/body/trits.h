@@ -29,11 +29,7 @@ struct TritInputs {
         const int32_t upper = (q[i] + 128) >> 8;
         high[t * stride + i] = int8_t(upper), low[t * stride + i] = int8_t(q[i] - 256 * upper);
       }
-      for (int32_t g = 0; g < m.groups; ++g) {
-        int32_t total = 0;
-        for (int32_t i = 0; i < m.columns(g); ++i) total += q[int64_t(g) * m.group + i];
-        sum[t * m.groups + g] = total;
-      }
+      for (int32_t g = 0; g < m.groups; ++g) sum[t * m.groups + g] = total_of(q + int64_t(g) * m.group, m.columns(g));
     }
   }
 };
@@ -98,27 +94,23 @@ void trits_tile(const Trits& m, const TritInputs& x, int32_t token, int32_t row,
     emit(out, token + i % T, row + i / T * L, row1, mulf(setf(x.scale[i % T]), y[i / T][i % T]));
 }
 
-// Tokens in blocks of T if so many fit, what is left of them in smaller ones.
-template <int T>
-void trits_tokens(const Matrix* w, const Trits& m, const Activations* x, TritInputs& inputs, int32_t token, int32_t token1,
-                  int32_t row0, int32_t row1, const Output* out) {
-  constexpr int R = T == 1 ? kTritVectors : 1;
-  const bool fits = T * round_up(m.cols + kTritColumns, 64) <= kMostShorts && T * m.groups <= kTritGroups;
-  for (; token + T <= token1 && fits; token += T) {
+inline void trits_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                       const Output* out) {
+  const Trits m = trits_of(w);
+  TritInputs inputs;
+  const auto fits = [&](int n) {
+    return n * round_up(m.cols + kTritColumns, 64) <= kMostShorts && n * m.groups <= kTritGroups;
+  };
+  const auto some = [&]<int T>(int32_t token) {
+    constexpr int R = T == 1 ? kTritVectors : 1;
     inputs.take(m, x, token, T);
     int32_t r = row0;
     for (; r < row1 && r % (R * L); r += L) trits_tile<1, T>(m, inputs, token, r, row1, out);
     for (; r < row1; r += R * L) trits_tile<R, T>(m, inputs, token, r, row1, out);
-  }
-  if constexpr (T > 1) return trits_tokens<T / 2>(w, m, x, inputs, token, token1, row0, row1, out);
-  for (; token < token1; ++token)
+  };
+  in_blocks<kTritTokens>(token0, token1, fits, some, [&](int32_t token) {
     for (int32_t r = row0; r < row1; ++r) emit_one(out, token, r, trits_dot(w, r, x->f + token * x->ldf));
-}
-
-inline void trits_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
-                       const Output* out) {
-  TritInputs inputs;
-  trits_tokens<kTritTokens>(w, trits_of(w), x, inputs, token0, token1, row0, row1, out);
+  });
 }
 
 }  // namespace
