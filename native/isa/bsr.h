@@ -4,7 +4,7 @@
 //   offset | index | scale float16 | zero uint8 | codes of 4 bits, a byte for each column of two blocks        of kBsr4
 //
 // where the blocks of a row are taken in pairs, the first's codes in the lower halves of the bytes. If they are an odd number
-// an empty one follows, which nobody multiplies, and the lowest bit of the row's offset says so. A block may reach past the
+// an empty one follows, all zeros, and the lowest bit of the row's offset says so. A block may reach past the
 // last column, where activations are 0.
 #pragma once
 #include "source.h"

@@ -1,14 +1,17 @@
 // Lookup tables: each element is an entry of its row's table. From pieces: codes (a dense bit stream a row), tables float16
 // (2^bits a row); `group` is their bits. Packed, each array from a multiple of 64 bytes on:
 //
-//   codes   of each row, a strip of 32 columns in 32 bytes that they share with other strips, 2 of 4 bits or 4 of 2, the
-//           first in the lower bits. Of 3 bits 8 strips are in 96 bytes: two in the lower 6 bits of every 32, and of the last
-//           two the lower bits in the upper 2 of the first and of the second 32, bit 2 in those of the third. Strips that a
-//           row does not have leave out the bytes that they would have to themselves
+//   codes   of each row. A strip is 32 columns, one code in each of 32 lanes, which it shares with as many strips as their
+//           8 bits hold, 2 of 4 bits or 4 of 2, the first in the lower bits. Of 3 bits 8 strips are in three times 32 lanes:
+//           two in the lower 6 bits of each, and of the last two the lower bits in the upper 2 of the first and of the
+//           second 32, bit 2 in those of the third. Strips that a row does not have leave out the lanes that they would have
+//           to themselves. Sets that pick from words have lanes of 16 bits: they hold 4 strips of 4 bits or 8 of 2, and
+//           three times 32 of them 16 strips of 3, five in the lower 15 bits of each and of the last one bit in bit 15. What is
+//           left of a row, if 16 of these lanes hold it, is there: 16 columns after the other
 //   tables  [rows][2^bits] float16, and 64 bytes that vector loads may run into
 //
-// Of the bytes of a strip the third eight are its columns 8..15, and the second eight 16..23: what unpacks bytes inside
-// halves of 16 then gives columns in their order.
+// Of lanes that are bytes the third eight are columns 8..15 of a strip, and the second eight 16..23: what unpacks bytes
+// inside halves of 16 then gives columns in their order.
 #pragma once
 #include "source.h"
 
@@ -16,6 +19,20 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kStrip = 32;  // columns
+#ifdef INTAGLIO_WORD_TABLES
+constexpr int32_t kCodeLane = 16, kTogether = 2;  // bits; strips that are multiplied together, and thus always there
+#else
+constexpr int32_t kCodeLane = 8, kTogether = 1;
+#endif
+constexpr int64_t kStripBytes = kStrip * kCodeLane / 8;  // of 32 lanes
+
+// Strips whose codes share lanes, those of 3 bits in three times 32 lanes, and what these are.
+constexpr int32_t strips_of_block(int32_t bits) { return bits == 3 ? kCodeLane : kCodeLane / bits; }
+constexpr int64_t bytes_of_block(int32_t bits) { return (bits == 3 ? 3 : 1) * kStripBytes; }
+constexpr int32_t kThrees = kCodeLane / 3;  // whole codes of 3 bits in a lane
+
+// Whether so many strips that are left of a row are in half of the lanes.
+constexpr bool is_halved(int32_t left, int32_t bits) { return kCodeLane == 16 && left <= kCodeLane / bits / 2; }
 
 struct Lookup {
   const uint8_t* codes;
@@ -24,13 +41,15 @@ struct Lookup {
   int64_t stride;  // bytes of a row
 };
 
-inline int32_t lookup_strips(int32_t cols) { return int32_t(div_up(cols, kStrip)); }
+inline int32_t lookup_strips(int32_t cols) { return int32_t(div_up(cols, kStrip * kTogether)) * kTogether; }
 
 // Bytes of so many strips.
 inline int64_t lookup_bytes(int32_t strips, int32_t bits) {
-  if (bits != 3) return div_up(strips, 8 / bits) * kStrip;
-  const int32_t left = strips % 8 < 5 ? int32_t(div_up(strips % 8, 2)) : 3;
-  return (strips / 8 * 3 + left) * kStrip;
+  const int32_t all = strips_of_block(bits), left = strips % all;
+  const int64_t whole = strips / all * bytes_of_block(bits);
+  if (left == 0) return whole;
+  if (is_halved(left, bits)) return whole + kStripBytes / 2;
+  return whole + (bits != 3 ? 1 : left > 2 * kThrees ? 3 : div_up(left, kThrees)) * kStripBytes;
 }
 
 inline int64_t lookup_code_bytes(int32_t rows, int32_t cols, int32_t bits) {
@@ -45,28 +64,36 @@ inline Lookup lookup_of(const Matrix* w) {
 
 inline const uint16_t* lookup_table(const Lookup& m, int64_t row) { return m.tables + (row << m.bits); }
 
-// f(offset of a byte, shift in it, the code's bits there) for the parts of the code of column i.
+// f(offset of a byte, shift in it, first bit of the code there, how many) for the parts of the code of column i of a row.
 template <class F>
-inline void each_part(int32_t i, int32_t bits, const F& f) {
-  const int32_t strip = i / kStrip, eight = i % kStrip / 8;
-  const int64_t at = (eight == 1 || eight == 2 ? 3 - eight : eight) * 8 + i % 8;
-  if (bits != 3) return f(strip / (8 / bits) * kStrip + at, strip % (8 / bits) * bits, 0, bits);
-  const int64_t block = strip / 8 * 3 * kStrip + at;
-  const int32_t s = strip % 8;
-  if (s < 6) return f(block + s / 2 * kStrip, s % 2 * 3, 0, 3);
-  f(block + (s - 6) * kStrip, 6, 0, 2);
-  f(block + 2 * kStrip, s, 2, 1);
+inline void each_part(int32_t strips, int32_t i, int32_t bits, const F& f) {
+  const int32_t strip = i / kStrip, s = strip % strips_of_block(bits), column = i % kStrip, eight = column / 8;
+  const int32_t lane = kCodeLane == 8 && (eight == 1 || eight == 2) ? (3 - eight) * 8 + column % 8 : column;
+  const int64_t block = strip / strips_of_block(bits) * bytes_of_block(bits);
+  const bool halved = is_halved(strips - strip + s, bits);
+  const auto put = [&](int32_t lanes, int32_t shift, int32_t first, int32_t n) {  // may lie in two bytes
+    const int64_t at = block + lanes * kStripBytes + (halved ? lane % 16 : lane) * kCodeLane / 8 + shift / 8;
+    const int32_t here = n < 8 - shift % 8 ? n : 8 - shift % 8;
+    f(at, shift % 8, first, here);
+    if (here < n) f(at + 1, 0, first + here, n - here);
+  };
+  if (halved) return put(0, (2 * s + column / 16) * bits, 0, bits);
+  if (bits != 3) return put(0, s * bits, 0, bits);
+  if (s < 3 * kThrees) return put(s / kThrees, s % kThrees * 3, 0, 3);
+  if (kCodeLane == 16) return put(0, 15, 0, 1), put(1, 15, 1, 1), put(2, 15, 2, 1);
+  put(s - 6, 6, 0, 2), put(2, s, 2, 1);
 }
 
 inline size_t lay_lookup(const Pieces* from, void* to) {
   const int64_t codes = lookup_code_bytes(from->rows, from->cols, from->group), tables = 2 * from->length[1];
   if (to) {
-    const int64_t width = div_up(int64_t(from->cols) * from->group, 8), stride = lookup_bytes(lookup_strips(from->cols), from->group);
+    const int32_t strips = lookup_strips(from->cols);
+    const int64_t width = div_up(int64_t(from->cols) * from->group, 8), stride = lookup_bytes(strips, from->group);
     for (int64_t r = 0; r < from->rows; ++r) {
       const auto* row = static_cast<const uint8_t*>(from->array[0]) + r * width;
       auto* out = static_cast<uint8_t*>(to) + r * stride;
       for (int32_t i = 0; i < from->cols; ++i)
-        each_part(i, from->group, [&](int64_t at, int32_t shift, int32_t first, int32_t bits) {
+        each_part(strips, i, from->group, [&](int64_t at, int32_t shift, int32_t first, int32_t bits) {
           out[at] |= uint8_t((code_at(row, i, from->group) >> first & ((1u << bits) - 1)) << shift);
         });
     }
@@ -78,7 +105,7 @@ inline size_t lay_lookup(const Pieces* from, void* to) {
 // One element, by its column: the definition.
 inline float lookup_at(const Lookup& m, int64_t row, int32_t i) {
   uint32_t code = 0;
-  each_part(i, m.bits, [&](int64_t at, int32_t shift, int32_t first, int32_t bits) {
+  each_part(m.strips, i, m.bits, [&](int64_t at, int32_t shift, int32_t first, int32_t bits) {
     code |= (uint32_t(m.codes[row * m.stride + at]) >> shift & ((1u << bits) - 1)) << first;
   });
   return half_to_float(lookup_table(m, row)[code]);

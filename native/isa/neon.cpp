@@ -133,10 +133,6 @@ inline uint8x8_t four_bytes(const void* p) {
 inline VI load_u8(const uint8_t* p) {
   return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
 }
-inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
-  const int32_t n[L] = {p[0] & 15, p[0] >> 4, p[1] & 15, p[1] >> 4};
-  return vld1q_s32(n);
-}
 inline VI load_i8(const int8_t* p) { return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))))); }
 inline VI load_u8_pairs(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
 inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
@@ -172,11 +168,6 @@ inline S16 load32(const void* p) {
   const auto* at = static_cast<const uint8_t*>(p);
   return {vreinterpretq_s16_u8(vld1q_u8(at)), vreinterpretq_s16_u8(vld1q_u8(at + 16))};
 }
-inline S16 load_bytes16(const uint8_t* p) {
-  return {vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))), vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8)))};
-}
-inline S16 low_codes(S16 v) { return {vandq_s16(v.a, vdupq_n_s16(15)), vandq_s16(v.b, vdupq_n_s16(15))}; }
-inline S16 high_codes(S16 v) { return {vshrq_n_s16(v.a, 4), vshrq_n_s16(v.b, 4)}; }  // of bytes
 inline int32x4_t dots8(int16x8_t a, int16x8_t b) {
   return vmlal_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vget_high_s16(a), vget_high_s16(b));
 }
@@ -196,10 +187,32 @@ inline uint32_t largest_of(F8 x, F8 y) {  // the bits of the largest magnitude
   return uint32_t(vmaxvq_s32(vmaxq_s32(vmaxq_s32(bits(x.a), bits(x.b)), vmaxq_s32(bits(y.a), bits(y.b)))));
 }
 
-struct Bytes16 {  // 16 numbers of 16 bits, by their lower and upper bytes
+struct Pair16 {  // two blocks of 16 numbers of 16 bits
+  S16 first, second;
+};
+struct PairF {  // and the lanes that their products leave
+  F8 first, second;
+};
+inline Pair16 load_pair(const uint8_t* p) {  // of bytes the lower halves, and the upper ones, which stay 16 times as large
+  const int16x8_t a = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))), b = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p + 8)));
+  const int16x8_t low = vdupq_n_s16(15), high = vdupq_n_s16(240);
+  return {{vandq_s16(a, low), vandq_s16(b, low)}, {vandq_s16(a, high), vandq_s16(b, high)}};
+}
+inline Pair16 less_two(Pair16 v, const int32_t* two) {  // every number of a block less one, which an int32 holds twice
+  const int16x8_t a = vreinterpretq_s16_s32(vdupq_n_s32(two[0])), b = vreinterpretq_s16_s32(vdupq_n_s32(two[1]));
+  return {{vsubq_s16(v.first.a, a), vsubq_s16(v.first.b, a)}, {vsubq_s16(v.second.a, b), vsubq_s16(v.second.b, b)}};
+}
+inline PairF dots_of(Pair16 v, const int16_t* first, const int16_t* second) {
+  return {to_float8(dots(v.first, load32(first))), to_float8(dots(v.second, load32(second)))};
+}
+inline PairF set_two(const float* two) { return {setf8(two[0]), setf8(two[1])}; }
+inline PairF fma_pair(PairF a, PairF b, PairF c) { return {fma8(a.first, b.first, c.first), fma8(a.second, b.second, c.second)}; }
+inline float sum_pair(PairF v) { return sum8(addf8(v.first, v.second)); }
+
+struct Table16 {  // 16 numbers of 16 bits, by their lower and upper bytes
   uint8x16_t low, high;
 };
-inline Bytes16 as_bytes(F8 x, F8 y) {  // of small numbers, rounded
+inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
   const int16x8_t a = vcombine_s16(vmovn_s32(to_int(x.a)), vmovn_s32(to_int(x.b)));
   const int16x8_t b = vcombine_s16(vmovn_s32(to_int(y.a)), vmovn_s32(to_int(y.b)));
   const uint16x8_t c = vreinterpretq_u16_s16(a), d = vreinterpretq_u16_s16(b);
@@ -220,7 +233,7 @@ inline S16 both_of(S16 a, S16 b) { return {vorrq_s16(a.a, b.a), vorrq_s16(a.b, b
 struct Shorts32 {
   S16 first, second;
 };
-inline Shorts32 pick(const Bytes16& table, S16 i) {  // of bytes 0-7 and 16-23, then of 8-15 and 24-31
+inline Shorts32 pick(const Table16& table, S16 i) {  // of bytes 0-7 and 16-23, then of 8-15 and 24-31
   const uint8x16_t a = vreinterpretq_u8_s16(i.a), b = vreinterpretq_u8_s16(i.b);
   const uint8x16_t la = vqtbl1q_u8(table.low, a), ha = vqtbl1q_u8(table.high, a);
   const uint8x16_t lb = vqtbl1q_u8(table.low, b), hb = vqtbl1q_u8(table.high, b);

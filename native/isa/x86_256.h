@@ -53,6 +53,54 @@ inline float most(VF v) {
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
+using I8 = __m256i;
+inline I8 dots(S16 a, S16 b) { return _mm256_madd_epi16(a, b); }
+inline I8 addi8(I8 a, I8 b) { return _mm256_add_epi32(a, b); }
+inline F8 to_float8(I8 v) { return _mm256_cvtepi32_ps(v); }
+
+struct Table16 {  // 16 numbers of 16 bits, by their lower and upper bytes, in each half
+  S16 low, high;
+};
+inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
+  const __m256i words = as_words(x, y);
+  const __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(words, _mm256_set1_epi16(255)), _mm256_srli_epi16(words, 8));
+  return {_mm256_permute4x64_epi64(bytes, 0x88), _mm256_permute4x64_epi64(bytes, 0xdd)};
+}
+template <int N>
+inline S16 nibbles(S16 v) { return _mm256_and_si256(_mm256_srli_epi16(v, N), _mm256_set1_epi8(15)); }  // of bytes, from bit N on
+template <int N>
+inline S16 bits_of(S16 v, int8_t mask) {  // the same, of as many as the mask has
+  return _mm256_and_si256(_mm256_srli_epi16(v, N), _mm256_set1_epi8(mask));
+}
+inline S16 both_of(S16 a, S16 b) { return _mm256_or_si256(a, b); }
+struct Shorts32 {
+  S16 first, second;
+};
+inline Shorts32 pick(const Table16& table, S16 i) {  // of bytes 0-7 and 16-23, then of 8-15 and 24-31
+  const __m256i low = _mm256_shuffle_epi8(table.low, i), high = _mm256_shuffle_epi8(table.high, i);
+  return {_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)};
+}
+
+// Two blocks of 16 numbers of 16 bits, and the lanes that their products leave.
+struct Pair16 {
+  S16 first, second;
+};
+struct PairF {
+  F8 first, second;
+};
+inline Pair16 load_pair(const uint8_t* p) {  // of bytes the lower halves, and the upper ones, which stay 16 times as large
+  const S16 both = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p));
+  return {_mm256_and_si256(both, _mm256_set1_epi16(15)), _mm256_and_si256(both, _mm256_set1_epi16(240))};
+}
+inline Pair16 less_two(Pair16 v, const int32_t* two) {  // every number of a block less one, which an int32 holds twice
+  return {_mm256_sub_epi16(v.first, _mm256_set1_epi32(two[0])), _mm256_sub_epi16(v.second, _mm256_set1_epi32(two[1]))};
+}
+inline PairF dots_of(Pair16 v, const int16_t* first, const int16_t* second) {
+  return {to_float8(dots(v.first, load32(first))), to_float8(dots(v.second, load32(second)))};
+}
+inline PairF set_two(const float* two) { return {setf8(two[0]), setf8(two[1])}; }
+inline PairF fma_pair(PairF a, PairF b, PairF c) { return {fma8(a.first, b.first, c.first), fma8(a.second, b.second, c.second)}; }
+inline float sum_pair(PairF v) { return sum8(addf8(v.first, v.second)); }
 
 inline VI loadi(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 inline void storei(void* p, VI v) { _mm256_storeu_si256((__m256i*)p, v); }
@@ -89,12 +137,6 @@ inline void store_i8(int8_t* p, VI v) {  // the low bytes of 8 lanes that hold s
 }
 inline void store_i16(int16_t* p, VI v) {  // of small numbers
   _mm_storeu_si128((__m128i*)p, _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
-}
-inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
-  int32_t x;
-  memcpy(&x, p, 4);
-  const VI shifted = _mm256_srlv_epi32(_mm256_set1_epi32(x), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-  return _mm256_and_si256(shifted, _mm256_set1_epi32(15));
 }
 inline VI load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 inline VI low_nibbles(VI v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }

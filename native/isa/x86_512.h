@@ -58,6 +58,7 @@ inline VF permute(VI i, VF v) {
 #else
 inline VF permute(VI i, VF v) { return _mm512_permutexvar_ps(i, v); }
 #endif
+
 constexpr int kNarrow = 16;
 template <int W>
 struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
@@ -133,18 +134,21 @@ inline void store_half(uint16_t* p, VF v) {
   storef(x, v);
   for (int i = 0; i < L; ++i) p[i] = float_to_half(x[i]);
 }
-inline VI load_u4(const uint8_t* p) {
-  int32_t x[L];
-  for (int i = 0; i < L; ++i) x[i] = p[i / 2] >> (i % 2 * 4) & 15;
-  return loadi(x);
-}
 inline void store_i8(int8_t* p, VI v) {
   int32_t x[L];
   storei(x, v);
   for (int i = 0; i < L; ++i) p[i] = int8_t(x[i]);
 }
 inline VI spread_pair(const int32_t* p) { return seti(int32_t(uint32_t(p[1]) << 16 | uint32_t(uint16_t(p[0])))); }
+inline VI pick16(VI table, VI i) {
+  int16_t from[32], to[32];
+  uint16_t at[32];
+  storei(from, table), storei(at, i);
+  for (int k = 0; k < 32; ++k) to[k] = from[at[k] & 31];
+  return loadi(to);
+}
 #else
+inline VI pick16(VI table, VI i) { return _mm512_permutexvar_epi16(i, table); }
 inline void store_i16(int16_t* p, VI v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(v)); }  // of small numbers
 inline VI madd16(VI a, VI b) { return _mm512_madd_epi16(a, b); }
 inline VI spread_pair(const int32_t* p) {  // two numbers of 16 bits as the halves of every lane
@@ -166,12 +170,6 @@ struct Exponent {  // t as a whole number and a rest of at most a half
 };
 inline VI load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VI load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)); }
-inline VI load_u4(const uint8_t* p) {  // codes of 4 bits, the lower half of a byte first
-  const VI half = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  const VI shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-  const VI words = _mm512_permutexvar_epi32(half, _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i*)p)));
-  return _mm512_and_si512(_mm512_srlv_epi32(words, shift), _mm512_set1_epi32(15));
-}
 inline VI load_u8_pairs(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
 inline VF load_bfloat(const uint16_t* p) {
   return as_float(shl<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))));
@@ -189,6 +187,48 @@ inline void store_half(uint16_t* p, VF v) {
 }
 inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
 #endif
+
+#define INTAGLIO_WORD_TABLES  // of lookup.h
+using Table16 = VI;  // twice 16 numbers of 16 bits, by which words pick with their lower bits
+inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
+  return _mm512_broadcast_i64x4(as_words(x, y));
+}
+inline VI choose(VI bits, VI yes, VI no) { return _mm512_ternarylogic_epi32(bits, yes, no, 0xca); }
+template <int N>
+inline VI shr16(VI a) { return _mm512_srli_epi16(a, N); }
+template <int M, int N>
+inline VI shr16_halves(VI a) {  // by M in the lower half, by N in the upper
+  return _mm512_srlv_epi16(a, _mm512_inserti64x4(_mm512_set1_epi16(M), _mm256_set1_epi16(N), 1));
+}
+inline VI twice32(const uint8_t* p) { return _mm512_broadcast_i64x4(load32(p)); }  // 32 bytes in either half
+
+// Two blocks of 16 numbers of 16 bits, two of the first, two of the second and so on, and the lanes that their products leave.
+using Pair16 = VI;
+using PairF = VF;
+inline Pair16 load_pair(const uint8_t* p) {  // of bytes the lower halves, and the upper ones, which stay 16 times as large
+  const VI twice = _mm512_set_epi8(-1, 15, -1, 14, -1, 15, -1, 14, -1, 13, -1, 12, -1, 13, -1, 12,  //
+                                        -1, 11, -1, 10, -1, 11, -1, 10, -1, 9, -1, 8, -1, 9, -1, 8,      //
+                                        -1, 7, -1, 6, -1, 7, -1, 6, -1, 5, -1, 4, -1, 5, -1, 4,          //
+                                        -1, 3, -1, 2, -1, 3, -1, 2, -1, 1, -1, 0, -1, 1, -1, 0);
+  const VI bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p));
+  return andi(_mm512_shuffle_epi8(bytes, twice), _mm512_set1_epi64(0x00f000f0000f000f));
+}
+inline VI set_both(const void* two) {  // of 32 bits each
+  int64_t x;
+  memcpy(&x, two, 8);
+  return _mm512_set1_epi64(x);
+}
+inline Pair16 less_two(Pair16 v, const int32_t* two) {  // every number of a block less one, which an int32 holds twice
+  return _mm512_sub_epi16(v, set_both(two));
+}
+inline PairF dots_of(Pair16 v, const int16_t* first, const int16_t* second) {
+  const VI in_turn = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const VI a = _mm512_castsi256_si512(load32(first)), b = _mm512_castsi256_si512(load32(second));
+  return to_float(madd16(v, _mm512_permutex2var_epi32(a, in_turn, b)));
+}
+inline PairF set_two(const float* two) { return as_float(set_both(two)); }
+inline PairF fma_pair(PairF a, PairF b, PairF c) { return fma(a, b, c); }
+inline float sum_pair(PairF v) { return sum(v); }
 
 }  // namespace
 }  // namespace intaglio

@@ -1,7 +1,8 @@
-// Products with kept blocks of rows. Lanes are columns of a block. Codes are multiplied as integers with inputs of 16 bits; a
-// block's sum then becomes floats, which its scale multiplies, and its zero point takes so much of the sum of the inputs
-// there, made once for all rows. What is unpacked serves the tokens of a call that fit in registers. A row is summed in two
-// chains, of even and of odd blocks, or each block would wait for the one before it.
+// Products with kept blocks of rows. Lanes are columns of a block. Codes, less their zero point, are multiplied as integers
+// with inputs of 16 bits; a block's sum then becomes floats, which its scale multiplies. Blocks are taken in pairs, whose
+// codes share bytes: those of odd blocks are left where they are, 16 times as large, and their scales made as much smaller.
+// The empty block that follows an odd number of them has zeros for everything and adds none. What is unpacked serves the
+// tokens of a call that fit in registers.
 #pragma once
 #include "shorts.h"
 #include "../structures.h"
@@ -9,7 +10,10 @@
 namespace intaglio {
 namespace {
 
-constexpr uint32_t kBsrBatch = 16;  // blocks whose scales are made float at a time
+constexpr int kBsrBatch = 16;  // blocks whose scales are made float at a time
+alignas(64) constexpr float kOfCode[] = {1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f};
+alignas(64) constexpr int16_t kTimesCode[] = {1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16,
+                                              1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16};
 static_assert(kFloatTokens <= 8);
 
 // Blocks of float16: weights of columns x.. times T tokens.
@@ -47,77 +51,53 @@ void plain_bsr_row(const Bsr& m, const Activations* x, int32_t token, int32_t to
   if constexpr (T > 1) plain_bsr_row<Group, T / 2>(m, x, token, token1, row, out);
 }
 
-// The scales of a batch of blocks, and what their zero points take.
-struct BsrScales {
-  alignas(64) float scale[kBsrBatch], taken[kBsrBatch];
+// What a batch of blocks multiplies and what it takes, of odd blocks for codes that are 16 times as large.
+struct BsrBatch {
+  alignas(64) float scale[kBsrBatch];
+  alignas(64) int32_t zero[kBsrBatch];  // in either half
 
-  void load(const Bsr& m, uint32_t j) {
+  void load(const Bsr& m, int64_t j) {
     INTAGLIO_UNROLL
-    for (uint32_t i = 0; i < kBsrBatch; i += L) {
-      const VF s = load_half(m.scale + j + i);
-      storef(scale + i, s), storef(taken + i, fnma(s, to_float(load_u8(m.zero + j + i)), setf(0)));
+    for (int i = 0; i < kBsrBatch; i += L) {
+      storef(scale + i, mulf(load_half(m.scale + j + i), loadf(kOfCode)));
+      storei(zero + i, mul16(twice16(load_u8(m.zero + j + i)), loadi(kTimesCode)));
     }
   }
 };
 
-// Tokens as integers, and their sums over every block of columns.
-struct BsrInputs {
-  ShortTokens<kFloatTokens> tokens;
-  alignas(64) float sum[kMostShorts / 16][8];  // as far apart as a block of 16 inputs
-
-  template <int Group>
-  void take(const Activations* x, int32_t token, int n, int32_t cols) {
-    tokens.take(x, token, n, cols, round_up(cols, 64));
-    for (int t = 0; t < n; ++t)
-      for (int64_t b = 0; b * Group < cols; ++b) sum[b][t] = float(total_of(tokens.q + t * tokens.stride + b * Group, Group));
-  }
-};
-
-// Of a row and T tokens, in two chains.
+// Of a row and T tokens.
 template <int T>
 struct CodedSums {
-  F8 of[2][T];
-  float taken[2][T] = {};
+  PairF of[T];
 
   CodedSums() {
-    for (F8& v : of[0]) v = setf8(0);
-    for (F8& v : of[1]) v = setf8(0);
+    constexpr float none[2] = {0, 0};
+    for (PairF& v : of) v = set_two(none);
   }
-  INTAGLIO_INLINE void add(int chain, S16 codes, F8 scale, const int16_t* q, int64_t stride) {
+  INTAGLIO_INLINE void add(Pair16 codes, PairF scale, const int16_t* even, const int16_t* odd, int64_t stride) {
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t)
-      of[chain][t] = fma8(to_float8(dots(codes, load32(q + t * stride))), scale, of[chain][t]);
+    for (int t = 0; t < T; ++t) of[t] = fma_pair(dots_of(codes, even + t * stride, odd + t * stride), scale, of[t]);
   }
-  INTAGLIO_INLINE void take(int chain, float zero, const float* sum) {
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) taken[chain][t] = __builtin_fmaf(zero, sum[t], taken[chain][t]);
-  }
-  INTAGLIO_INLINE float all(int t) const { return sum8(addf8(of[0][t], of[1][t])) + (taken[0][t] + taken[1][t]); }
 };
 
-// Blocks j and, if there are both, j + 1, which are numbers i and i + 1 of the batch.
-template <int Group, bool Both, int T>
-INTAGLIO_INLINE void add_pair_of_blocks(const Bsr& m, const BsrScales& batch, uint32_t j, uint32_t i, const BsrInputs& x,
-                                        CodedSums<T>& sums) {
-  const uint8_t* codes = m.codes + int64_t(j / 2) * Group;
-  const uint32_t even = m.index[j], odd = m.index[j + Both];
-  const int64_t stride = x.tokens.stride;
+// Blocks i and i + 1 of a batch, which begins at `index` and `codes`.
+template <int Group, int T>
+INTAGLIO_INLINE void add_pair_of_blocks(const BsrBatch& batch, const uint16_t* index, const uint8_t* codes, int i,
+                                        const ShortTokens<kFloatTokens>& x, CodedSums<T>& sums) {
+  const int16_t *even = x.q + int64_t(index[i]) * Group, *odd = x.q + int64_t(index[i + 1]) * Group;
+  codes += i / 2 * Group;
   if (T == 1 && i % (128 / Group) == 0) prefetch_far(codes + kAhead);  // a line holds so many blocks
+  const PairF scale = set_two(batch.scale + i);
   INTAGLIO_UNROLL
-  for (int v = 0; v < Group; v += 16) {
-    const S16 pair = load_bytes16(codes + v);
-    sums.add(0, low_codes(pair), setf8(batch.scale[i]), x.tokens.q + int64_t(even) * Group + v, stride);
-    if (Both) sums.add(1, high_codes(pair), setf8(batch.scale[i + 1]), x.tokens.q + int64_t(odd) * Group + v, stride);
-  }
-  sums.take(0, batch.taken[i], x.sum[even]);
-  if (Both) sums.take(1, batch.taken[i + 1], x.sum[odd]);
+  for (int v = 0; v < Group; v += 16)
+    sums.add(less_two(load_pair(codes + v), batch.zero + i), scale, even + v, odd + v, x.stride);
 }
 
 // Whole batches without a loop: counting and addressing would take as long as the products.
 template <int Group, int T>
-INTAGLIO_INLINE void add_coded_blocks(const Bsr& m, KeptBlocks kept, const BsrInputs& x, CodedSums<T>& sums) {
-  BsrScales batch;
-  const auto load = [&](uint32_t j) __attribute__((always_inline)) {
+INTAGLIO_INLINE void add_coded_blocks(const Bsr& m, KeptBlocks kept, const ShortTokens<kFloatTokens>& x, CodedSums<T>& sums) {
+  BsrBatch batch;
+  const auto load = [&](int64_t j) __attribute__((always_inline)) {
     if (T == 1) {  // too short, each of them, for the processor to see where they lead
       prefetch_far(m.scale + j + kAhead / 8), prefetch_far(m.index + j + kAhead / 8);
       prefetch_far(m.zero + j + kAhead / 8);
@@ -125,30 +105,30 @@ INTAGLIO_INLINE void add_coded_blocks(const Bsr& m, KeptBlocks kept, const BsrIn
     batch.load(m, j);
     asm volatile("" : "+m"(batch));  // or GCC keeps it in registers, and shuffles each number out of them
   };
-  uint32_t j = kept.begin;
-  for (; j + kBsrBatch <= kept.end; j += kBsrBatch) {
+  const uint16_t* index = m.index + kept.begin;
+  const uint8_t* codes = m.codes + int64_t(kept.begin) / 2 * Group;
+  int64_t j = kept.begin;
+  for (; j + kBsrBatch <= kept.end; j += kBsrBatch, index += kBsrBatch, codes += kBsrBatch / 2 * Group) {
     load(j);
     INTAGLIO_UNROLL
-    for (uint32_t i = 0; i < kBsrBatch; i += 2) add_pair_of_blocks<Group, true>(m, batch, j + i, i, x, sums);
+    for (int i = 0; i < kBsrBatch; i += 2) add_pair_of_blocks<Group>(batch, index, codes, i, x, sums);
   }
-  if (j == kept.end) return;
+  if (j >= kept.end) return;
   load(j);
-  uint32_t i = 0;
-  for (; j + i + 2 <= kept.end; i += 2) add_pair_of_blocks<Group, true>(m, batch, j + i, i, x, sums);
-  if (j + i < kept.end) add_pair_of_blocks<Group, false>(m, batch, j + i, i, x, sums);
+  for (int i = 0; j + i < kept.end; i += 2) add_pair_of_blocks<Group>(batch, index, codes, i, x, sums);
 }
 
 template <int Group>
 void coded_bsr_rows(const Matrix* w, const Bsr& m, const Activations* x, int32_t token0, int32_t token1, int32_t row0,
                     int32_t row1, const Output* out) {
-  BsrInputs inputs;
+  ShortTokens<kFloatTokens> tokens;
   const auto fits = [&](int n) { return n * round_up(w->cols, 64) <= kMostShorts; };
   const auto some = [&]<int T>(int32_t token) {
-    inputs.take<Group>(x, token, T, w->cols);
+    tokens.take(x, token, T, w->cols, round_up(w->cols, 64));
     for (int32_t r = row0; r < row1; ++r) {
       CodedSums<T> sums;
-      add_coded_blocks<Group>(m, kept_blocks(kBsr4, m, r), inputs, sums);
-      for (int t = 0; t < T; ++t) emit_one(out, token + t, r, inputs.tokens.scale[t] * sums.all(t));
+      add_coded_blocks<Group>(m, kept_blocks(kBsr4, m, r), tokens, sums);
+      for (int t = 0; t < T; ++t) emit_one(out, token + t, r, tokens.scale[t] * sum_pair(sums.of[t]));
     }
   };
   in_blocks<kFloatTokens>(token0, token1, fits, some, [&](int32_t token) {

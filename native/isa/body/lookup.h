@@ -1,9 +1,12 @@
-// Products with lookup tables. Lanes are columns. Entries are made integers of 16 bits, whose lower and upper bytes are two
-// tables of bytes: two picks give those of 32 columns, which are then put together and multiply the inputs, made integers
-// too. A strip's sum becomes floats, eight lanes in two chains, of even and of odd strips. Tokens outside, so that the inputs
-// of a few stay in the first cache while the rows stream by.
+// Products with lookup tables. Lanes are columns. Entries are made integers of 16 bits, which are picked by codes and multiply
+// the inputs, made integers too. A sum of four products a lane becomes floats, in two chains, of even and of odd ones. Tokens
+// outside, so that the inputs of a few stay in the first cache while the rows stream by.
 #pragma once
-#include "shorts.h"
+#ifdef INTAGLIO_WORD_TABLES
+#include "word_tables.h"
+#else
+#include "byte_tables.h"
+#endif
 #include "../structures.h"
 
 namespace intaglio {
@@ -12,51 +15,38 @@ namespace {
 constexpr int kLookupTokens = 8;      // of one row
 constexpr int32_t kTopEntry = 16383;  // times kTopShort, four times, is below 2^31
 
-struct EntryBytes {
-  Bytes16 of;  // repeated to 16 entries: what lies above a code's own bits then does no harm
+struct Entries {
+  Table16 of;  // repeated to 16 entries: what lies above a code's own bits then does no harm
   float scale;
 };
 
 template <int Bits>
-INTAGLIO_INLINE EntryBytes entry_bytes(const uint16_t* half) {
+INTAGLIO_INLINE Entries entries(const uint16_t* half) {
   const F8 first = Bits == 2 ? twice4(load_half8(half)) : load_half8(half), second = Bits == 4 ? load_half8(half + 8) : first;
   const Shortening by(largest_of(first, second), kTopEntry);
   const F8 inverse = setf8(by.inverse);
-  return {as_bytes(mulf8(first, inverse), mulf8(second, inverse)), by.scale};
-}
-
-// The codes of strip S of a block, in the lower bits of their bytes.
-template <int Bits, int S>
-INTAGLIO_INLINE S16 strip_codes(const uint8_t* block) {
-  if constexpr (Bits != 3) return nibbles<S * Bits>(load32(block));
-  else if constexpr (S < 6) return nibbles<S % 2 * 3>(load32(block + S / 2 * kStrip));
-  else return both_of(bits_of<6>(load32(block + (S - 6) * kStrip), 3), bits_of<S - 2>(load32(block + 2 * kStrip), 4));
+  return {as_table(mulf8(first, inverse), mulf8(second, inverse)), by.scale};
 }
 
 // Strips S.. of a block; x: T tokens' columns of strip 0, ldx apart. `used`: strips there are.
-template <int Bits, int T, int S = 0>
-INTAGLIO_INLINE void lookup_block(const EntryBytes& table, const uint8_t* block, const int16_t* x, int64_t ldx, int used,
-                                  F8 (&sums)[T][2]) {
-  if constexpr (S < (Bits == 3 ? 8 : 8 / Bits)) {
+template <int Bits, int T, bool Halved = false, int S = 0>
+INTAGLIO_INLINE void lookup_block(const Entries& table, const uint8_t* block, const int16_t* x, int64_t ldx, int used,
+                                  StripSums (&sums)[T][2]) {
+  if constexpr (Halved ? is_halved(S + kTogether, Bits) : S < strips_of_block(Bits)) {
     if (S == used) return;
-    const Shorts32 w = pick(table.of, strip_codes<Bits, S>(block));
+    const Strips<Bits, S, Halved> w(table.of, block);
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) {
-      const int16_t* at = x + t * ldx + S * kStrip;
-      const I8 both = addi8(dots(w.first, load32(at)), dots(w.second, load32(at + kStrip / 2)));
-      sums[t][S % 2] = addf8(sums[t][S % 2], to_float8(both));
-    }
-    lookup_block<Bits, T, S + 1>(table, block, x, ldx, used, sums);
+    for (int t = 0; t < T; ++t) sums[t][S / kTogether % 2].add(w, x + t * ldx + S * kStrip);
+    lookup_block<Bits, T, Halved, S + kTogether>(table, block, x, ldx, used, sums);
   }
 }
 
 // A row times T tokens.
 template <int Bits, int T>
 void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t token, int32_t row, const Output* out) {
-  constexpr int kStrips = Bits == 3 ? 8 : 8 / Bits, kBytes = (Bits == 3 ? 3 : 1) * kStrip;  // of a block
-  const EntryBytes table = entry_bytes<Bits>(lookup_table(m, row));
-  F8 sums[T][2];
-  for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = setf8(0);
+  constexpr int kStrips = strips_of_block(Bits), kBytes = bytes_of_block(Bits);
+  const Entries table = entries<Bits>(lookup_table(m, row));
+  StripSums sums[T][2];
   const uint8_t* codes = m.codes + row * m.stride;
   const int16_t* at = x.q;
   int32_t s = 0;
@@ -64,9 +54,10 @@ void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t t
     if (T == 1) ask_for(codes + 4 * kAhead, 0, kBytes);
     lookup_block<Bits, T>(table, codes, at, x.stride, kStrips, sums);
   }
-  if (s < m.strips) lookup_block<Bits, T>(table, codes, at, x.stride, m.strips - s, sums);
-  for (int t = 0; t < T; ++t)
-    emit_one(out, token + t, row, table.scale * x.scale[t] * sum8(addf8(sums[t][0], sums[t][1])));
+  const int left = m.strips - s;
+  if (left && is_halved(left, Bits)) lookup_block<Bits, T, true>(table, codes, at, x.stride, left, sums);
+  else if (left) lookup_block<Bits, T>(table, codes, at, x.stride, left, sums);
+  for (int t = 0; t < T; ++t) emit_one(out, token + t, row, table.scale * x.scale[t] * sums[t][0].with(sums[t][1]));
 }
 
 template <int Bits>
