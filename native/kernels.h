@@ -1,8 +1,8 @@
 // What one instruction set provides: a table of plain functions over plain pointers.
 // isa/scalar.cpp is the definition; every other isa/*.cpp must give *equal* integer accumulators
-// and floats within 1e-4 of it. (Kinds kLookup, kBsr4, kBilevel and kTrits may make a token's floats integers
-// of 15 bits and a sign, with one scale: what that rounds comes on top, and what is not a number spoils its
-// token.) No Python, torch or STL here or in isa/*.cpp: each of those files is
+// and floats within 1e-4 of it. (Kinds kW4, kW8, kLookup, kBsr4, kBilevel and kTrits may make a token's floats
+// integers of 15 bits and a sign, with one scale: what that rounds comes on top, and what is not a number spoils
+// its token.) No Python, torch or STL here or in isa/*.cpp: each of those files is
 // compiled with its own -m flags, and an inline STL function from one could be linked into another.
 #pragma once
 #include <stddef.h>

@@ -29,7 +29,7 @@ inline VI dot8(VI acc, Codes8 c, VI a) {
 }
 
 constexpr int kChains = 2;  // sums that keep the 8-bit dot busy: it ends in an addition of one cycle
-constexpr int kTokens = 4, kTiles = 2, kFloatTokens = 6;  // 16 registers
+constexpr int kTokens = 4, kTiles = 2, kFloatTokens = 6, kCodedTiles = 1;  // 16 registers
 
 }  // namespace
 }  // namespace intaglio

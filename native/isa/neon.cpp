@@ -257,7 +257,7 @@ inline Codes8 load_codes8(const uint8_t* p) { return loadi(p); }
 inline VI dot8(VI acc, Codes8 c, VI a) { return dot(acc, c, a); }
 
 constexpr int kChains = 10;  // sums that keep the 8-bit dot busy: it takes five cycles and two begin in each
-constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8;
+constexpr int kTokens = 8, kTiles = 1, kFloatTokens = 8, kCodedTiles = 2;
 
 }  // namespace
 }  // namespace intaglio

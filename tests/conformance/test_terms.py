@@ -117,7 +117,7 @@ class TestTerm:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("form", [Floating("float16"), Integer(3, symmetric=True, group_size=64)], ids=repr)
 def test_codes_and_a_low_rank_run_as_their_dense_sum(form: Format, shape: tuple[int, int], isa: str) -> None:
-    """MiLo's three products, the last two thin, within float32's rounding of the one they stand for."""
+    """MiLo's three products, the last two thin, are the one they stand for, but for rounded inputs."""
     coded = found((Dense(Integer(3, group_size=64, zero="float16")), LowRank(8, form)), shape)
     x = np.random.default_rng(0).standard_normal((9, shape[1])).astype(np.float32)
     y = np.zeros((9, shape[0]), np.float32)
@@ -132,7 +132,8 @@ def test_codes_and_a_low_rank_run_as_their_dense_sum(form: Format, shape: tuple[
             h = one.linear(h)
         y = last.linear(h, onto=y)
     expected = x.astype(np.float64) @ terms.decode(coded).numpy().T
-    assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
+    most = 1e-5 if isa == "scalar" else 3e-4
+    assert np.abs(y - expected).max() <= most * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("isa", _native.isas())

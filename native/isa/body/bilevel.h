@@ -6,16 +6,6 @@
 namespace intaglio {
 namespace {
 
-// Every second nibble in the lower half, the others above.
-inline uint32_t apart(uint32_t word) {
-  const auto gathered = [](uint32_t x) {
-    x &= 0x0f0f0f0f;
-    x = (x | x >> 4) & 0x00ff00ff;
-    return (x | x >> 8) & 0xffff;
-  };
-  return gathered(word) | gathered(word >> 4) << 16;
-}
-
 inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
   const Matrix m{from->kind, from->rows, from->cols, from->group, 0, to};
   const Layout l = layout_of(&m);
@@ -25,10 +15,7 @@ inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
     const auto* statistics = static_cast<const uint8_t*>(from->array[1]);
     for (int32_t r = 0; r < m.rows; ++r) {
       uint8_t* tile = static_cast<uint8_t*>(to) + r / L * l.bytes;
-      for (int64_t v = 0; v < code_vectors(kW4, m.cols); ++v) {
-        const uint32_t word = apart(word_of_codes(s, row_codes(s, r), 8 * v, 4));
-        memcpy(tile + (v * L + r % L) * 4, &word, 4);
-      }
+      pack_codes(s, row_codes(s, r), r % L, tile);
       for (int64_t g = 0; g < groups; ++g) tile[l.zeros + g * L + r % L] = statistics[r * groups + g];
     }
     from->copy(2, 2, static_cast<uint8_t*>(to) + ranges_at(&m, l, 0));

@@ -1,69 +1,48 @@
-// Products of float activations with codes that have a scale and a zero point per group. The columns fall into runs,
-// which end where a group or a panel ends, and of each run
+// Products of coded weights with float activations. Lanes are rows. A group of codes has a scale and a zero point: codes are
+// multiplied as integers with inputs of 16 bits, two columns at a time, and of a group
 //
 //   y += scale * (sum of code * x - zero * (sum of x))
 //
-// costs one multiply-add a code. A code is not shifted down either: nibble j stays where it lies, as code * 16^j, and x
-// is multiplied by 16^-j beforehand; powers of two keep the products exact. One token and many are cut into the same
-// runs and added up in the same order, so a token's result does not depend on how many share the call.
+// Tokens are made integers a block at a time, which tiles then meet one after the other. However many tokens share a call, and
+// whatever their block, the sums of each are the same, in the same order.
 #pragma once
-#include "dots.h"
+#include "bilevel.h"
+#include "output.h"
+#include "shorts.h"
 
 namespace intaglio {
 namespace {
 
-constexpr int kPanel = 256;          // columns made float at a time
-constexpr int kRuns = kPanel / 8;    // most runs of a panel: groups are a multiple of 8 columns, or one a row
-constexpr int kStretch = 64 * kPanel;  // columns of one token prepared at a time
+constexpr int32_t kBlockTokens = 64, kBlockShorts = 1 << 17;  // of a block, at most
+constexpr int kOneTokensTiles = 2;  // that are read side by side for one token; a call's rows begin with pairs of tiles
+constexpr int kRunTiles = kRun / L;  // that a run of rows has, of kBilevel
+static_assert(kRunTiles % kOneTokensTiles == 0 || kRunTiles == 1);
 
-inline int32_t run_end(const Matrix* w, int32_t k) {
-  const int32_t left = w->group - k % w->group, panel = kPanel - k % kPanel, most = w->cols - k;
-  const int32_t run = left < panel ? left : panel;
-  return k + (run < most ? run : most);
-}
-
-// Code J of each lane times 2^(Bits * J); the last as it is, for it would come out negative.
-template <int Bits, int J>
-INTAGLIO_INLINE VF code_in_place(VI v) {
-  if constexpr (J == 32 / Bits - 1) return to_float(shr<Bits * J>(v));
-  else return to_float(andi(v, seti(((1 << Bits) - 1) << (Bits * J))));
-}
-
-// What x is multiplied by, of 16 columns.
+template <int32_t Kind>
+constexpr int kBitsOf = Kind == kW8 ? 8 : 4;  // in memory
 template <int Bits>
-struct Places {
-  alignas(64) float at[16];
-  constexpr Places() : at{} {
-    constexpr int N = 32 / Bits;
-    for (int i = 0; i < 16; ++i) at[i] = i % N == N - 1 ? 1.0f : 1.0f / float(uint32_t(1) << (Bits * (i % N)));
+constexpr int32_t kRunColumns = Bits == 8 ? 256 : 4096;  // whose products fit an integer, two to a lane
+
+// A block of tokens as integers, and their sums over the groups.
+struct CodedInputs {
+  int64_t stride, groups;
+  float scale[kBlockTokens];
+  float sum[kBlockShorts / 8];  // [tokens][groups]
+  alignas(64) int16_t q[kBlockShorts];
+
+  // Strides that are powers of two would put the same columns of all tokens into the same few places of the first cache.
+  explicit CodedInputs(const Matrix* w) : stride(round_up(w->cols, 64) + 32), groups(group_count(w->cols, w->group)) {}
+  int32_t most() const { return stride * kBlockTokens < kBlockShorts ? kBlockTokens : int32_t(kBlockShorts / stride); }
+
+  void take(const Matrix* w, const Activations* x, int32_t token, int32_t n) {
+    for (int32_t t = 0; t < n; ++t) {
+      int16_t* to = q + t * stride;
+      scale[t] = shorten(x->f + (token + t) * x->ldf, w->cols, kTopShort, stride - 32, to);
+      for (int64_t g = 0, left = w->cols; g < groups; ++g, left -= w->group)
+        sum[t * groups + g] = float(total_of(to + g * w->group, left < w->group ? left : w->group));
+    }
   }
 };
-inline constexpr Places<4> kNibbles;
-inline constexpr Places<8> kBytes;
-
-// Of n columns from a multiple of 16 on, and some of the zeros behind them, for whole vectors of codes.
-inline void scale_inputs(const Matrix* w, const float* x, int32_t n, float* to) {
-  const float* place = w->kind == kW8 ? kBytes.at : kNibbles.at;
-  for (int32_t i = 0; i < round_up(n, 16); i += L) storef(to + i, mulf(loadf(x + i), loadf(place + i % 16)));
-}
-
-inline float total(const float* x, int32_t n) {
-  VF lanes = setf(0);
-  int32_t i = 0;
-  for (; i + L <= n; i += L) lanes = addf(lanes, loadf(x + i));
-  float rest = sum(lanes);
-  for (; i < n; ++i) rest += x[i];
-  return rest;
-}
-
-// Sums of x over the runs of columns [k, end).
-inline void total_runs(const Matrix* w, const float* x, int32_t k, int32_t end, float* totals) {
-  while (k < end) {
-    const int32_t begin = k;
-    k = run_end(w, begin);
-    *totals++ = total(x + begin, k - begin);
-  }
-}
 
 // Scale and zero point of a tile's group.
 struct Grid {
@@ -74,23 +53,152 @@ INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g) {
   return {loadf(tile.scales + g * L), load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)};
 }
 
-INTAGLIO_INLINE VF add_run(const Grid& g, VF sum, float total, VF y) {
-  return fma(g.scale, fnma(g.zero, setf(total), sum), y);
-}
+// What the statistics of a run of rows are coded by.
+struct Range {
+  VF of[4];
 
-// Columns [begin, end) of one token, made ready for codes.
-struct Stretch {
-  int32_t begin = -1, end = -1;
-  alignas(64) float x[kStretch];
-  float totals[kStretch / 8];
-
-  void take(const Matrix* w, const float* row, int32_t k) {
-    if (begin == k) return;
-    begin = k, end = w->cols - k < kStretch ? w->cols : k + kStretch;
-    scale_inputs(w, row + k, end - k, x);
-    total_runs(w, row, k, end, totals);
+  INTAGLIO_INLINE explicit Range(const uint16_t* half) { spread_half4(half, of); }
+  INTAGLIO_INLINE Grid grid(const uint8_t* statistics) const {
+    const VI codes = load_u8(statistics);
+    return {fma(to_float(andi(codes, seti(15))), of[1], of[0]), fma(to_float(shr<4>(codes)), of[3], of[2])};
   }
 };
+
+// f(r, grid) for the tiles.
+template <int32_t Kind, int R, class F>
+INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], int64_t g, const F& f) {
+  if constexpr (Kind != kBilevel) {
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) f(r, grid_of(tile[r], g));
+  } else {
+    INTAGLIO_UNROLL
+    for (int first = 0; first < R; first += kRunTiles) {
+      const Range range(tile[first].ranges + 4 * g);
+      INTAGLIO_UNROLL
+      for (int r = first; r < R && r < first + kRunTiles; ++r) f(r, range.grid(tile[r].zeros + g * L));
+    }
+  }
+}
+
+// Two columns at a time of R words times T tokens, `stride` apart.
+template <int Bits, int R, int T, int J = 0>
+INTAGLIO_INLINE void add_pairs(const VI (&words)[R], const int16_t* q, int64_t stride, VI (&sum)[R][T]) {
+  if constexpr (J < 16 / Bits) {
+    VI codes[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) codes[r] = andi(shr<Bits * J>(words[r]), seti(Bits == 8 ? 0x00ff00ff : 0x000f000f));
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const VI two = spread4(reinterpret_cast<const int8_t*>(q + t * stride + 2 * J));
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) sum[r][t] = dot16(sum[r][t], codes[r], two);
+    }
+    add_pairs<Bits, R, T, J + 1>(words, q, stride, sum);
+  }
+}
+
+// Codes of R tiles, `stride` apart, and what multiplies them, on the way along the columns.
+struct CodedStreams {
+  const uint8_t* codes;
+  int64_t stride, ahead;
+  const int16_t* q;
+  int64_t ldq;
+};
+
+// The next so many words of every row times T tokens.
+template <int Bits, int R, int T>
+INTAGLIO_INLINE void coded_run(CodedStreams& s, int64_t words, VI (&sum)[R][T]) {
+  fill(sum, seti(0));
+  for (; words; --words, s.codes += kVector, s.q += 32 / Bits) {
+    VI of[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const uint8_t* at = s.codes + r * s.stride;
+      if (T == 1) prefetch_far(at + s.ahead);
+      of[r] = loadi(at);
+    }
+    add_pairs<Bits, R, T>(of, s.q, s.ldq, sum);
+  }
+}
+
+// R tiles times tokens t.. of the block, which begins with `token`.
+template <int32_t Kind, int R, int T>
+void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t t, int32_t token, int32_t row, int32_t row1,
+                 const Output* out) {
+  constexpr int Bits = kBitsOf<Kind>, N = 32 / Bits;
+  constexpr int64_t kMost = kRunColumns<Bits> / N;
+  Tile tile[R];
+  for (int r = 0; r < R; ++r) tile[r] = tile_at(w, l, row + r * L);
+  if (T == 1) ask_for_tables<R>(tile[0].codes, l);
+  CodedStreams streams{tile[0].codes, l.bytes, ahead_of(R * l.bytes), x.q + t * x.stride, x.stride};
+  const int64_t groups = x.groups;
+  const float* total = x.sum + t * groups;
+  VF y[R][T];
+  fill(y, setf(0));
+  for (int64_t g = 0, left = w->cols; g < groups; ++g, ++total, left -= w->group) {
+    int64_t words = div_up(left < w->group ? left : w->group, N);
+    VI part[R][T];
+    VF sum[R][T];
+    coded_run<Bits>(streams, words < kMost ? words : kMost, part);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
+    while ((words -= kMost) > 0) {
+      coded_run<Bits>(streams, words < kMost ? words : kMost, part);
+      INTAGLIO_UNROLL
+      for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = addf(sum[i / T][i % T], to_float(part[i / T][i % T]));
+    }
+    each_grid<Kind>(tile, g, [&](int r, const Grid& grid) __attribute__((always_inline)) {
+      INTAGLIO_UNROLL
+      for (int i = 0; i < T; ++i)
+        y[r][i] = fma(grid.scale, fnma(grid.zero, setf(total[i * groups]), sum[r][i]), y[r][i]);
+    });
+  }
+  for (int i = 0; i < R * T; ++i)
+    emit(out, token + t + i % T, row + i / T * L, row1, mulf(setf(x.scale[t + i % T]), y[i / T][i % T]));
+}
+
+// As it is defined, of a matrix too wide to be multiplied otherwise.
+inline void coded_as_defined(const Matrix* w, const float* x, int32_t token, int32_t row, const Output* out) {
+  const Tile tile = tile_at(w, layout_of(w), row);
+  float sum = 0;
+  for (int32_t k = 0; k < w->cols; ++k) sum += coded_weight(w, tile, k, row % L) * x[k];
+  emit_one(out, token, row, sum);
+}
+
+// The tiles from `row` on, R at a time, times the n tokens of a block -> the row after them.
+template <int32_t Kind, int R>
+int32_t coded_by_tiles(const Matrix* w, const CodedInputs& x, int32_t n, int32_t token, int32_t row, int32_t row1,
+                       const Output* out) {
+  const Layout l = layout_of(w);
+  for (; row + (R - 1) * L < row1; row += R * L)
+    by_tokens(n, [&]<int T>(int32_t t) { coded_tiles<Kind, R, T>(w, l, x, t, token, row, row1, out); });
+  return row;
+}
+
+template <int32_t Kind>
+void coded_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                   const Output* out) {
+  constexpr int kTogether = Kind == kBilevel ? 1 : kCodedTiles;
+  CodedInputs inputs(w);
+  int32_t n = 0;  // tokens of a block
+  for (int32_t token = token0; inputs.most() && token < token1; token += n) {
+    n = token1 - token < inputs.most() ? token1 - token : inputs.most();
+    inputs.take(w, x, token, n);
+    int32_t row = row0;
+    if (n == 1) row = coded_by_tiles<Kind, kOneTokensTiles>(w, inputs, n, token, row, row1, out);
+    else row = coded_by_tiles<Kind, kTogether>(w, inputs, n, token, row, row1, out);
+    coded_by_tiles<Kind, 1>(w, inputs, n, token, row, row1, out);
+  }
+  for (int32_t token = token0; !inputs.most() && token < token1; ++token)
+    for (int32_t row = row0; row < row1; ++row) coded_as_defined(w, x->f + token * x->ldf, token, row, out);
+}
+
+inline void coded_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
+                       const Output* out) {
+  if (w->kind == kW4) coded_rows_of<kW4>(w, x, token0, token1, row0, row1, out);
+  else if (w->kind == kW8) coded_rows_of<kW8>(w, x, token0, token1, row0, row1, out);
+  else coded_rows_of<kBilevel>(w, x, token0, token1, row0, row1, out);
+}
 
 }  // namespace
 }  // namespace intaglio

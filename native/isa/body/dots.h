@@ -66,6 +66,16 @@ INTAGLIO_INLINE void fill(V (&d)[R][T], V value) {
   for (int i = 0; i < R * T; ++i) d[i / T][i % T] = value;
 }
 
+// f<T>(t) over tokens with float activations, blocks of the largest first.
+template <class F>
+INTAGLIO_INLINE void by_tokens(int32_t tokens, const F& f) {
+  int32_t t = 0;
+  for (; t + kFloatTokens <= tokens; t += kFloatTokens) f.template operator()<kFloatTokens>(t);
+  for (; t + 4 <= tokens; t += 4) f.template operator()<4>(t);
+  for (; t + 2 <= tokens; t += 2) f.template operator()<2>(t);
+  if (t < tokens) f.template operator()<1>(t);
+}
+
 template <int T, int R, class Flush>
 INTAGLIO_INLINE void flush_all(VI (&acc)[R][T], const Dots (&d)[R][T], const Flush& flush_into) {
   INTAGLIO_UNROLL

@@ -4,10 +4,10 @@
 //
 // codes of a tile, one vector after another along the columns, lane n belonging to row n:
 //   kF32                [cols][L] float32                 kF16, kBF16   [cols][L] 16 bits
-//   kW4                 [cols/8][L] of 32 bits: nibble j is column 8b + j
-//   kBilevel            the same: nibble j is column 8b + 2j, nibble 4 + j its neighbour
-//   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + j
-//   kW8A8               the same, less 128 - kOffset8 added back through the activations' sums
+//   kW4, kBilevel       [cols/8][L] of 32 bits: nibble j is column 8b + 2j, nibble 4 + j its neighbour
+//   kW8                 [cols/4][L] of 32 bits: byte j is column 4b + 2j, byte 2 + j its neighbour
+//   kW8A8               [cols/4][L] of 32 bits: byte j is column 4b + j, less 128 - kOffset8 added back through the
+//                       activations' sums
 //   kW4A8*              [cols/8][L] of 4 bytes: low nibbles columns 8b..8b+3, high nibbles 8b+4..8b+7
 // zeros:        kW4, kW8 [groups][L] float16 | kW4A8Two [groups/2][L][2] u8 (group_scale * zero) | others [groups][L] u8
 // group scales: kW4A8Two [groups][L] u8
@@ -36,6 +36,9 @@ inline int64_t code_vectors(int32_t kind, int32_t cols) {
   if (is_plain(kind)) return cols;
   return div_up(cols, kind == kW8 || kind == kW8A8 ? 4 : 8);
 }
+
+// Codes that multiply float activations.
+constexpr bool is_coded(int32_t kind) { return kind == kW4 || kind == kW8 || kind == kBilevel; }
 
 constexpr bool has_half_zeros(int32_t kind) { return kind == kW4 || kind == kW8; }
 
@@ -82,9 +85,9 @@ struct Place {
 
 inline Place place_of(int32_t kind, int64_t k, int32_t n) {
   switch (kind) {
-    case kW4: return {((k / 8) * L + n) * 4 + k % 8 / 2, int32_t(k % 2) * 4};
+    case kW4:
     case kBilevel: return {((k / 8) * L + n) * 4 + k % 2 * 2 + k % 8 / 4, int32_t(k % 4 / 2) * 4};
-    case kW8:
+    case kW8: return {((k / 4) * L + n) * 4 + k % 2 * 2 + k % 4 / 2, 0};
     case kW8A8: return {((k / 4) * L + n) * 4 + k % 4, 0};
     default: return {((k / 8) * L + n) * 4 + k % 4, int32_t(k % 8 / 4) * 4};
   }
@@ -118,6 +121,27 @@ inline uint32_t spread_nibbles(uint32_t four) {
   return (pairs | pairs << 4) & 0x0f0f0f0f;
 }
 
+// Every second nibble in the lower half, the others above.
+inline uint32_t apart(uint32_t word) {
+  const auto gathered = [](uint32_t x) {
+    x &= 0x0f0f0f0f;
+    x = (x | x >> 4) & 0x00ff00ff;
+    return (x | x >> 8) & 0xffff;
+  };
+  return gathered(word) | gathered(word >> 4) << 16;
+}
+
+// Codes side by side, as the lanes of a kind have them.
+inline uint32_t lane_of(int32_t kind, uint32_t word) {
+  switch (kind) {
+    case kW4:
+    case kBilevel: return apart(word);
+    case kW8: return (word & 0xff0000ff) | (word >> 8 & 0xff00) | (word & 0xff00) << 8;
+    case kW8A8: return word;
+    default: return spread_nibbles(word & 0xffff) | spread_nibbles(word >> 16) << 4;
+  }
+}
+
 // A row's codes [k, k + 32 / width) side by side, `width` bits each; zeros past its end.
 inline uint32_t word_of_codes(const Source& s, const uint8_t* from, int64_t k, int32_t width) {
   const int64_t per = 32 / width, end = k + per < s.cols ? per : s.cols - k;
@@ -128,10 +152,9 @@ inline uint32_t word_of_codes(const Source& s, const uint8_t* from, int64_t k, i
 
 // A word of a row at a time: lane n of a vector of codes, as place_of says.
 inline void pack_codes(const Source& s, const uint8_t* from, int32_t n, uint8_t* tile) {
-  const bool bytes = s.kind == kW8 || s.kind == kW8A8, spreads = !bytes && s.kind != kW4;
-  const int32_t width = bytes ? 8 : 4, per = 32 / width;
+  const int32_t width = s.kind == kW8 || s.kind == kW8A8 ? 8 : 4, per = 32 / width;
   const auto put = [&](int64_t v, uint32_t word) {
-    if (spreads) word = spread_nibbles(word & 0xffff) | spread_nibbles(word >> 16) << 4;
+    word = lane_of(s.kind, word);
     memcpy(tile + (v * L + n) * 4, &word, 4);
   };
   int64_t v = 0;
