@@ -405,6 +405,19 @@ def test_an_output_in_the_way_is_kept(model: str, artifact: str) -> None:
     assert (Path(artifact) / "report.json").read_bytes() == before
 
 
+def test_an_export_goes_into_a_directory_or_a_file(artifact: str, tmp_path: Path) -> None:
+    here, file = tmp_path / "here", tmp_path / "file"
+    here.mkdir()
+    file.touch()
+    (here / "old").touch()
+    refusal = refused(2, "export", artifact, "-o", str(here), "--format", "gguf", "--force")
+    assert f"--output: {here} is a directory, expected a file" in refusal
+    refusal = refused(2, "export", artifact, "-o", str(file / "below"), "--force")
+    assert f"--output: {file} is a file, expected a directory" in refusal
+    assert run("export", artifact, "-o", str(here), "--dense", "--force", "--quiet").exit_code == 0
+    assert not (here / "old").exists()
+
+
 def test_a_reader_that_leaves_is_no_error() -> None:
     process = start("recipes")
     assert process.stdout is not None

@@ -117,6 +117,7 @@ def test_an_original_that_is_gone_is_a_note(tmp_path: Path) -> None:
         (("--batch", "4,x"), "--batch: 'x' is no size"),
         (("--context", "8"), "decode of 8 cannot be measured: the least is 33"),
         (("--html", "/nowhere/page.html"), "--html: /nowhere is no directory"),
+        (("--html", "/"), "--html: / is a directory, expected a file"),
         (("--isa", "z80"), "isa is 'z80'"),
         (("--kv", "fp4"), "kv is 'fp4', expected one of fp32"),
         (("--prefill", "512", "--context", "none", "--batch", "none"), "256 positions: nothing to measure"),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
-from intaglio.comparison.claims import judge
-from intaglio.recipe import Claim
+from msgspec.structs import replace
+
+from intaglio.comparison.claims import judge, missing
+from intaglio.recipe import Claim, load_recipe, shipped
+
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
 
 
 class Numbers(NamedTuple):
@@ -59,3 +65,30 @@ def test_divergence_tells_apart_what_perplexity_does_not() -> None:
 def test_without_the_other_nothing_is_said() -> None:
     assert holds(Claim(metric="perplexity", better_than="rtn"), 11, {}) is None
     assert holds(Claim(metric="perplexity", better_than="rtn", closes=0.5), 11, {}) is None
+
+
+def test_missing_is_what_claims_name_and_what_theirs_do() -> None:
+    assert missing([load_recipe("awq-w3")]) == ["rtn-w3", "rtn-w4"]
+    assert missing([load_recipe("awq-w3"), load_recipe("rtn-w3")]) == ["rtn-w4"]
+    assert missing([load_recipe(name) for name in ("awq-w3", "rtn-w3", "rtn-w4")]) == []
+    assert missing([load_recipe("spqr-w4")]) == ["gptq-w4", "rtn-w3", "rtn-w4"]
+    assert missing([load_recipe("rtn-w8a8")]) == []
+
+
+def test_missing_may_be_a_recipe_that_nobody_ships() -> None:
+    claims = (Claim(metric="perplexity", better_than="mine"), Claim(metric="perplexity", better_than="twin"))
+    twin = replace(load_recipe("rtn-w4"), name="twin", claims=claims)
+    assert missing([twin]) == ["mine"]
+
+
+def test_all_that_are_shipped_examine_each_other() -> None:
+    assert missing(shipped()) == []
+
+
+def test_make_claims_compares_whatever_its_recipes_claim_to_beat() -> None:
+    text = MAKEFILE.read_text().replace("$\\\n", "")
+    found = re.search(r"^CLAIMED := (.*)$", text, re.MULTILINE)
+    assert found is not None
+    names = re.sub(r"\s", "", found[1]).split(",")
+    assert "rtn-w3" in names
+    assert missing(load_recipe(name) for name in names) == []

@@ -11,15 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from intaglio.cli import app as cli
-from intaglio.comparison import Request, apart, compare
+from intaglio.comparison import Request, apart, compare, run
 from intaglio.compression import InterruptedRunError
 from intaglio.errors import UsageError
+from intaglio.evaluation import Result
+from intaglio.evaluation.measure import Setting, Subject
 from intaglio.models import open_checkpoint
-from intaglio.recipe import dump_recipe, load_recipe
+from intaglio.recipe import Claim, dump_recipe, load_recipe
 from tests import tiny_llm
 
 SET = ("calibration.seq_len=48", "calibration.samples=4")
@@ -78,9 +81,6 @@ def _artifact(kept: Path, recipe: str) -> Path:
 
 
 def test_what_was_done_is_not_done_again(model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*args: object, **options: object) -> None:
-        raise AssertionError("done twice")
-
     for name in ("compress", "beside", "alone"):
         monkeypatch.setattr(f"intaglio.comparison.run.{name}", never)
     found = compare(request(model, kept, "rtn-w4", "gptq-w3", budget_bits=3.0))
@@ -126,6 +126,69 @@ def test_ctrl_c_ends_it_and_says_how_to_go_on(
     monkeypatch.setattr("intaglio.comparison.run.compress", interrupted)
     with pytest.raises(InterruptedRunError, match="kept: the same command goes on"):
         compare(request(model, kept, "rtn-w4", "awq-w3"))
+
+
+def never(*args: object, **options: object) -> None:
+    raise AssertionError("not to be done")
+
+
+def test_a_compressed_model_is_refused_before_anything_is_measured(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("compress", "beside", "alone"):
+        monkeypatch.setattr(f"intaglio.comparison.run.{name}", never)
+    asked = request(_artifact(kept, "rtn-w4"), tmp_path / "other", "rtn-w4", "gptq-w3")
+    with pytest.raises(UsageError, match="compressed already: give the model it was made from"):
+        compare(asked)
+    assert not asked.kept.exists()
+
+
+@pytest.mark.parametrize("changed", ["isa", "build", "processor"])
+def test_another_machine_or_build_is_measured_and_nothing_coded_again(
+    model: Path, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """Not even the original is measured again where only our kernels changed: others run it."""
+    directory = shutil.copytree(kept, tmp_path / "kept")
+    asked = request(model, directory, "rtn-w4")
+    before = compare(asked)
+    other = run.machine() | {changed: "another"}
+    monkeypatch.setattr(run, "machine", lambda: other)
+    monkeypatch.setattr(run, "compress", never)
+    if changed != "processor":
+        monkeypatch.setattr(run, "alone", never)
+    marked: list[float] = []
+
+    def beside(subject: Subject, base: Subject, setting: Setting) -> tuple[Result, float]:
+        result = msgspec.structs.replace(before.measured["rtn-w4"], decode_tokens_per_s=1.0)
+        marked.append(result.decode_tokens_per_s)
+        return result, 1.0
+
+    monkeypatch.setattr(run, "beside", beside)
+    assert compare(asked).measured["rtn-w4"].decode_tokens_per_s == 1.0
+    assert compare(asked).measured["rtn-w4"].decode_tokens_per_s == 1.0
+    assert len(marked) == 1
+
+
+def test_the_machine_is_the_instruction_set_in_use_and_the_very_build(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = run.machine()
+    monkeypatch.setenv("INTAGLIO_ISA", "scalar")
+    assert run.machine() == found | {"isa": "scalar"}
+    other = tmp_path / "_native.so"
+    other.write_bytes(b"another build")
+    monkeypatch.setattr("intaglio._native.__file__", str(other))
+    assert run.machine()["build"] != found["build"]
+
+
+def test_an_instruction_set_that_is_not_there_is_refused_before_any_work(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTAGLIO_ISA", "z80")
+    asked = request(model, tmp_path / "none", "rtn-w4")
+    with pytest.raises(UsageError, match="INTAGLIO_ISA is 'z80'"):
+        compare(asked)
+    assert not asked.kept.exists()
 
 
 def test_requests_that_make_no_sense(model: Path, kept: Path) -> None:
@@ -183,13 +246,30 @@ def test_the_verb_prints_a_table_or_json_and_writes_the_page(model: Path, kept: 
 
 
 def test_check_fails_when_a_claim_does(model: Path, kept: Path, tmp_path: Path) -> None:
-    assert CliRunner().invoke(cli.app, [*arguments(model, kept), "--check", "--quiet"]).exit_code == 0
-    recipe = tmp_path / "boastful.yaml"
-    text = dump_recipe(load_recipe("rtn-w4"))
-    recipe.write_text(text.replace("name: rtn-w4", "name: boastful").replace("rtn-w3", "rtn-w4"))
-    command = [*arguments(model, kept), "--quiet", "--recipes", f"rtn-w4,{recipe}"]
-    assert CliRunner().invoke(cli.app, command).exit_code == 0
-    assert CliRunner().invoke(cli.app, [*command, "--check"]).exit_code == 1
+    claims = {
+        "modest": Claim(metric="perplexity", within=9.0),
+        "boastful": Claim(metric="bits_per_weight", better_than="modest"),  # and has as many
+    }
+    for name, claim in claims.items():
+        recipe = msgspec.structs.replace(load_recipe("rtn-w4"), name=name, claims=(claim,))
+        (tmp_path / f"{name}.yaml").write_text(dump_recipe(recipe))
+    modest, both = f"{tmp_path}/modest.yaml", f"{tmp_path}/modest.yaml,{tmp_path}/boastful.yaml"
+    for recipes, options, code in ((modest, ["--check"], 0), (both, [], 0), (both, ["--check"], 1)):
+        command = [*arguments(model, kept), "--quiet", "--recipes", recipes, *options]
+        assert CliRunner().invoke(cli.app, command).exit_code == code
+
+
+def test_check_refuses_recipes_whose_claims_it_could_not_examine(
+    model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any work; those are named that their claims name, and again those that theirs do."""
+    monkeypatch.setattr(run, "open_checkpoint", never)
+    with pytest.raises(UsageError, match="that are not compared; add to --recipes: rtn-w3,rtn-w4"):
+        compare(request(model, kept, "awq-w3", check=True))
+    done = CliRunner().invoke(cli.app, [*arguments(model, kept), "--check"])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith(": rtn-w3\n")
 
 
 def test_the_commands_make_the_same_artifact(model: Path, kept: Path, tmp_path: Path) -> None:

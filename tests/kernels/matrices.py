@@ -91,7 +91,7 @@ def quantized(x: Array) -> Array:
     return np.rint(x / np.where(scale > 0, scale, 1)) * np.float64(scale)
 
 
-def rounding_bound(w: Array, x: Array, top: int = 32_639) -> Array:
+def rounding_bound(w: Array, x: Array, top: int = 27_559) -> Array:
     """How far x @ w.T may be off where x is made integers of at most `top`: (tokens, rows)."""
     step = np.abs(x).max(1, keepdims=True) / top
     return 0.51 * step * np.abs(w).sum(1) + 1e-5 * float(np.abs(x @ w.T).max())

@@ -84,10 +84,25 @@ def test_patterns_cover_whole_names_and_layers_are_ranges() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layers", "expected"), [("-1", [3]), ("0,-1", [0, 3]), ("-4,2-3", [0, 2, 3]), ("1-1", [1])]
+)
+def test_layers_are_counted_from_either_end(layers: str, expected: list[int]) -> None:
+    assigned = assign(recipe({"match": ["q"], "layers": layers}), sites(SPEC))
+    assert named(assigned) == [f"{i}.self_attn.q_proj" for i in expected]
+
+
+@pytest.mark.parametrize("layers", ["0,29", "4-9", "2-4", "-5", "3-1"])
+def test_layers_that_are_not_there_are_refused(layers: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"weights\[0\]: layers '{layers}': there is no .* among layers 0 to 3"
+    ):
+        assign(recipe({"match": ["q"], "layers": layers}), sites(SPEC))
+
+
+@pytest.mark.parametrize(
     ("rule", "expected"),
     [
         ({"match": ["query"]}, r"weights\[0\]: 'query' matches nothing: there is linear, embedding, q, k"),
-        ({"match": ["q"], "layers": "4-9"}, "'q' in layers 4-9 matches nothing"),
         ({"match": ["q", "re:.*expert.*"]}, "names like model.layers.0.self_attn.q_proj"),
         ({"match": ["re:("]}, "no regular expression"),
         ({"match": ["embedding"], "layers": "0"}, "'embedding' in layers 0 matches nothing"),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from intaglio.models import roles
@@ -50,6 +51,12 @@ def found(model: str = "tiny") -> Found:
             str(layer): {where: groups[layer, where].name for where in roles.INPUTS} for layer in range(6)
         },
     )
+
+
+def test_the_page_says_which_candidates_are_less_than_their_recipe() -> None:
+    assert "first rule" not in page(found())
+    less = msgspec.structs.replace(found(), left_out={"<a>": ("transforms", "tune")})
+    assert "<p>&lt;a&gt;: only its first rule is a candidate, without its transforms, tune.</p>" in page(less)
 
 
 def test_the_page_has_the_curve_the_choice_and_the_recipe_escaped() -> None:

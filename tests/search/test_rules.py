@@ -56,3 +56,37 @@ def test_candidates_that_are_none_are_refused() -> None:
         named(["int4", "int4"])
     with pytest.raises(UsageError, match="no recipe is called 'int9'"):
         named(["int4", "int9"])
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("int4", ()),
+        ("rtn-w4", ()),
+        ("wanda-2of4", ()),  # its limits say when the result counts as broken, and change no code
+        ("gqsa", ("tune", "calibration")),
+        ("gptq-w8a8", ("weights[1]", "transforms", "calibration")),
+        ("ptqtp-weighted", ("weights[1]", "weights[2]")),
+        ("qserve", ("weights[1]", "transforms", "cache")),
+    ],
+)
+def test_a_candidate_knows_what_its_recipe_has_beside_the_first_rule(
+    name: str, left_out: tuple[str, ...]
+) -> None:
+    found = {candidate.name: candidate.left_out for candidate in named([name, "int2", "float16"])}
+    assert found[name] == left_out
+
+
+def test_where_a_rule_was_meant_for_is_left_out_too(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    term = "{type: dense, format: {type: int, bits: 4, group_size: 64}}"
+    path.write_text(
+        f"name: some\nsource: made up\nsummary: made up\nweights:\n"
+        f'- {{match: [v], layers: "0", terms: [{term}]}}\n'
+    )
+    assert named([str(path), "int2"])[0].left_out == ("match", "layers")
+
+
+def test_a_search_within_a_recipe_is_no_candidate() -> None:
+    with pytest.raises(UsageError, match="candidate tasder: its first rule has no terms"):
+        named(["tasder", "int2"])

@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 import intaglio
 from intaglio.cli import app as cli
 from intaglio.compression import InterruptedRunError, Report
-from intaglio.errors import UsageError
+from intaglio.compression.calibration import draw
+from intaglio.compression.workers import Task
+from intaglio.errors import MissingExtra, UsageError
+from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint
-from intaglio.recipe import dump_recipe
-from intaglio.search import Found, Request, search
+from intaglio.recipe import dump_recipe, load_recipe
+from intaglio.search import Found, Request, integer_program, measure, search
 from intaglio.search.measure import Measurement
 from tests.search.small import planted, request
 
@@ -165,3 +168,148 @@ def test_a_candidate_that_rounds_its_input_loses_by_that_too(model: Path, tmp_pa
     found = search(request(model, candidates=("int8", str(path)), max_bits=32, directory=tmp_path))
     assert uniform(found, str(path)).loss > 10 * uniform(found, "int8").loss
     assert all(rule.activation is None for rule in found.recipe.weights)
+
+
+def written(path: Path, weights: str, more: str = "") -> str:
+    """The path of a recipe file with these rules."""
+    path.write_text(f"name: written\nsource: made up\nsummary: made up\n{more}weights:\n{weights}")
+    return str(path)
+
+
+def int3(directory: Path, name: str, how: str) -> str:
+    """A candidate that is every other of its kind but for `how` codes are found."""
+    term = "{type: dense, format: {type: int, bits: 3, group_size: 64}}"
+    return written(directory / f"{name}.yaml", f"- {{terms: [{term}], {how}}}\n")
+
+
+def test_a_candidate_is_fitted_under_its_own_metric(model: Path, tmp_path: Path) -> None:
+    """Without inputs error feedback is rounding to nearest; with them it is better."""
+    inputs = int3(tmp_path, "inputs", "solver: {type: obs}")
+    none = int3(tmp_path, "none", "solver: {type: obs}, metric: identity")
+    nearest = int3(tmp_path, "nearest", "solver: {type: greedy}")
+    found = search(
+        request(model, candidates=(inputs, none, nearest), max_bits=32, directory=tmp_path / "found")
+    )
+    assert uniform(found, none).loss == pytest.approx(uniform(found, nearest).loss, rel=1e-6)
+    assert uniform(found, inputs).loss < 0.9 * uniform(found, none).loss
+
+
+def test_the_recipe_says_the_metric(model: Path, tmp_path: Path) -> None:
+    none = int3(tmp_path, "none", "solver: {type: obs}, metric: identity")
+    found = search(request(model, candidates=(none, "int2"), max_bits=32, directory=tmp_path / "found"))
+    metrics = {
+        name: rule.metric for name, rule in zip(found.chosen.counts, found.recipe.weights, strict=True)
+    }
+    assert metrics[none] == "identity"
+
+
+def test_fisher_information_is_gathered_for_candidates_that_ask_for_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, weighed = measure.solve, []
+
+    def recorded(task: Task) -> Any:
+        if task.rule.metric == "fisher":
+            weighed.append(task.metric.elements is not None and task.metric.elements.shape == task.w.shape)
+        return whole(task)
+
+    monkeypatch.setattr(measure, "solve", recorded)
+    kept = tmp_path / "found"
+    found = search(request(model, candidates=("squeezellm-dense", "int2"), max_bits=32, directory=kept))
+    assert weighed == [True] * 7 * 4
+    assert {
+        rule.metric for rule in found.recipe.weights if rule.terms[0].__struct_config__.tag == "codebook"
+    } == {"fisher"}
+    assert not list(kept.rglob("*.safetensors"))
+
+
+def test_a_text_too_short_to_observe_and_to_score_is_refused(model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("short " * 32)
+    with pytest.raises(
+        UsageError,
+        match=r"at least 4 windows of 64 tokens \(--windows 3 .*short.txt has 3: give .* --windows",
+    ):
+        limited(model, max_bits=32, text=(str(text),), windows=3)
+    with pytest.raises(UsageError, match="--windows: 0"):
+        limited(model, max_bits=32, windows=0)
+    limited(model, max_bits=32, text=(str(text),), windows=2, directory=tmp_path / "found")
+
+
+def test_the_recipe_names_the_calibration_text(model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "mine.txt"
+    text.write_text("something of my own " * 50)
+    found = limited(model, max_bits=32, text=(str(text),), directory=tmp_path / "found")
+    assert found.recipe.calibration.text == str(text)
+    assert limited(model, max_bits=32).recipe.calibration.text == "pydoc"
+
+
+def test_several_calibration_texts_become_one_of_the_same_windows(model: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.txt", tmp_path / "second.jsonl"
+    first.write_text("one line\u2028and another \u00e9 " * 20)
+    second.write_text('{"text": "of two documents"}\n{"text": "or three"}\n')
+    texts = (str(first), str(second))
+    found = limited(model, max_bits=32, text=texts, directory=tmp_path / "found")
+    settings, checkpoint = found.recipe.calibration, open_checkpoint(model)
+    joined, apart = (draw(checkpoint, text, settings) for text in (settings.text, texts))
+    assert joined.text == apart.text
+    assert np.array_equal(joined.tokens, apart.tokens)
+
+
+def test_scipy_is_asked_for_before_anything_is_measured(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integer_program, "optimize", lazy("scipy_absent.optimize", extra="search"))
+    with pytest.raises(
+        MissingExtra, match=r"scipy_absent.optimize is needed .*pip install 'intaglio\[search\]'"
+    ):
+        limited(model, max_bits=32, directory=tmp_path / "found")
+    assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("mine.html", "mine.html is no recipe's name: expected one that ends in .yaml or .yml"),
+        ("mine", "mine is no recipe's name: expected one that ends in .yaml or .yml"),
+        ("there.yaml", "there.yaml is a directory"),
+        ("page.yml", "page.html is a directory"),
+        ("/", "/ is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_a_recipe_is_refused_before_any_work(
+    output: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "there.yaml").mkdir()
+    (tmp_path / "page.html").mkdir()
+    arguments = ["search", "no-such-model", "--max-bits", "5", "-o", str(tmp_path / output)]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_what_is_kept_needs_a_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = CliRunner().invoke(cli.app, ["search", "no-such-model", "--max-bits", "5", "-d", str(file)])
+    assert done.exit_code == 2
+    assert f"--directory: {file} is a file" in done.stderr
+
+
+def test_the_verb_says_what_it_leaves_out_of_a_recipe(model: Path, tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "turned.yaml",
+        "- terms: [{type: dense, format: {type: int, bits: 4, group_size: 64}}]\n"
+        "- {match: [v], terms: [{type: dense, format: {type: int, bits: 8, group_size: 64}}]}\n",
+        "transforms: [{type: rotate}]\ncache: {type: int, bits: 4}\n",
+    )
+    shared = ["--samples", "6", "--seq-len", "64", "--threads", "1", "-d", str(tmp_path / "found")]
+    arguments = ["search", str(model), "--max-bits", "32", "--candidates", f"{path},int2", *shared]
+    done = CliRunner().invoke(cli.app, [*arguments, "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    left = ["weights[1]", "transforms", "cache"]
+    assert f"{path}: only its first rule is a candidate, without its {', '.join(left)}" in done.stderr
+    assert "int2:" not in done.stderr
+    assert json.loads(done.stdout)["left_out"] == {path: left}
+    assert "only its first rule" in (tmp_path / "found" / "recipe.html").read_text()
+    assert not load_recipe(tmp_path / "found" / "recipe.yaml").transforms

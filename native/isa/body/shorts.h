@@ -7,7 +7,7 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kMostShorts = 1 << 16;  // of a block of tokens; a wider matrix is multiplied as it is defined
-constexpr int32_t kTopShort = 32767;
+constexpr int32_t kTopShort = 127 * 31 * 7;  // inputs that were rounded to 8, 6 or 4 bits stay what they are
 
 // What n numbers, with zeros behind them up to whole vectors, are multiplied by to be integers of at most `top`, 0 if they
 // are all zeros, and what the integers stand for: not a number if one of them is none.

@@ -10,13 +10,19 @@ from typing import Annotated
 import typer
 
 from intaglio.cli import openmp, options
+from intaglio.errors import IntaglioError
 
 
 def command(
     model: options.Model,
     recipes: Annotated[
         str,
-        typer.Option("--recipes", "-r", metavar="NAMES", help="Recipes or YAML files, by commas; or all."),
+        typer.Option(
+            "--recipes",
+            "-r",
+            metavar="NAMES",
+            help="Recipes or YAML files, by commas; or all. Ends with 1 if one fails.",
+        ),
     ],
     text: Annotated[
         Path | None,
@@ -53,7 +59,11 @@ def command(
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail if a recipe's claim is not borne out, or a recipe fails.")
+        bool,
+        typer.Option(
+            "--check",
+            help="End with 1 too if a claim is not borne out; recipes that claims name must be given too.",
+        ),
     ] = False,
     threads: options.Threads = None,
     jobs: Annotated[
@@ -66,7 +76,7 @@ def command(
     from intaglio.cli import console
     from intaglio.comparison import Request, compare
     from intaglio.comparison.page import page, summary
-    from intaglio.comparison.table import broken, holds, table
+    from intaglio.comparison.table import broken, failed, table
 
     request = Request(
         model=model,
@@ -78,24 +88,26 @@ def command(
         windows=windows,
         seq_len=seq_len,
         budget_bits=budget_bits,
+        check=check,
         threads=threads,
         jobs=jobs,
         directory=directory,
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
+    options.check_directory("--directory", request.kept)
     options.check_parent("--html", html)
     say = (lambda line: None) if quiet else console.note
     with console.progress(quiet=quiet) as progress:
         found = compare(request, progress, say)
-    written = html or request.kept / "report.html"
-    written.write_text(page(found), encoding="utf-8")
     if json:
         console.print_json(found)
     else:
-        shown = table(found)
-        console.show(shown)
+        console.show(table(found))
+    for line in () if quiet else (*broken(found), summary(found)):
+        console.note(line)
+    written = html or request.kept / "report.html"
+    written.write_text(page(found), encoding="utf-8")
     if not quiet:
-        for line in (*broken(found), summary(found), f"page: {written}"):
-            console.note(line)
-    if check and not holds(found):
-        raise typer.Exit(1)
+        console.note(f"page: {written}")
+    if faults := [*failed(found), *(broken(found) if check else ())]:
+        raise IntaglioError("; ".join(faults))

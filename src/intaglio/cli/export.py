@@ -47,7 +47,10 @@ def command(
     from intaglio.cli import console
     from intaglio.export import export
 
-    options.check_parent("--output", output)
+    if format is Format.GGUF:
+        options.check_parent("--output", output)
+    else:
+        options.check_directory("--output", output)
     found = export(model, output, format.value, dtype=dtype.value, dense=dense, force=force)
     if json:
         console.print_json(found)

@@ -76,3 +76,12 @@ def check_parent(option: str, path: Path | None) -> None:
     """Refuses a file that could not be written at the end of long work."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"{option}: {path.parent} is no directory")
+    if path is not None and path.is_dir():
+        raise UsageError(f"{option}: {path} is a directory, expected a file")
+
+
+def check_directory(option: str, path: Path) -> None:
+    """Refuses a directory that could not be made, because a file stands there or above."""
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not there.is_dir():
+        raise UsageError(f"{option}: {there} is a file, expected a directory")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from intaglio.cli import openmp, options
+from intaglio.errors import UsageError
 
 
 def command(
@@ -32,7 +33,10 @@ def command(
     ] = None,
     candidates: Annotated[
         str,
-        typer.Option(metavar="NAMES", help="int2 to int8, float16, bfloat16, recipes (their first rule)."),
+        typer.Option(
+            metavar="NAMES",
+            help="int2 to int8, float16, bfloat16, recipes: their first rule alone, no transforms or tune.",
+        ),
     ] = "int2,int3,int4,int8,float16",
     output: Annotated[
         Path | None,
@@ -59,6 +63,7 @@ def command(
     from intaglio.cli import console
     from intaglio.recipe import Calibration, dump_recipe
     from intaglio.search import Request, search
+    from intaglio.search.candidates import left_out, named, notes
     from intaglio.search.page import page
     from intaglio.search.table import table
 
@@ -77,11 +82,14 @@ def command(
         command=shlex.join(["intaglio", *sys.argv[1:]]),
     )
     options.check_parent("--output", output)
+    written = output or request.kept / "recipe.yaml"
+    _check(written, request.kept)
+    drawn = written.with_suffix(".html")
+    for note in notes(left_out(named(request.candidates))):
+        console.note(note)
     with console.progress(quiet=quiet, lines=True) as progress:
         found = search(request, progress)
-    written = output or request.kept / "recipe.yaml"
     written.write_text(dump_recipe(found.recipe), encoding="utf-8")
-    drawn = written.with_suffix(".html")
     drawn.write_text(page(found), encoding="utf-8")
     if json:
         console.print_json(found)
@@ -92,3 +100,17 @@ def command(
         console.note(
             f"next: intaglio compress {shlex.quote(model)} --recipe {shlex.quote(str(written))} --output DIR"
         )
+
+
+def _check(recipe: Path, kept: Path) -> None:
+    """Refuses what could not be written at the end of long work, or not be read as a recipe then."""
+    if recipe.is_dir():
+        raise UsageError(f"--output: {recipe} is a directory, expected a file that ends in .yaml or .yml")
+    if recipe.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"--output: {recipe} is no recipe's name: expected one that ends in .yaml or .yml")
+    if (page := recipe.with_suffix(".html")).is_dir():
+        raise UsageError(
+            f"--output: {page} is a directory, and the page beside {recipe} would be written there"
+        )
+    if kept.exists() and not kept.is_dir():
+        raise UsageError(f"--directory: {kept} is a file, expected a directory")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from intaglio.comparison.dominance import Measured
 from intaglio.comparison.result import Verdict
-from intaglio.recipe import Claim
+from intaglio.recipe import Claim, Recipe, load_recipe, shipped_names
 
 WORDS = {"perplexity": "perplexity", "kl_mean": "KL", "bits_per_weight": "bits per weight"}
 
@@ -25,6 +25,19 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """One verdict a claim, `own` beside `others` by recipe and beside full precision."""
     return tuple(_verdict(claim, own, others, original) for claim in claims)
+
+
+def missing(recipes: Iterable[Recipe]) -> list[str]:
+    """What else must be compared for every claim to be examined: whom claims name, and whom those name."""
+    waiting = list(recipes)
+    known = {recipe.name for recipe in waiting}
+    found: list[str] = []
+    while waiting:
+        named = {claim.better_than for claim in waiting.pop().claims if claim.better_than}
+        found += named - known
+        waiting += [load_recipe(name) for name in named - known if name in shipped_names()]
+        known |= named
+    return sorted(found)
 
 
 def closed(own: Measured, other: Measured, original: Measured) -> float:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from intaglio.comparison.claims import missing
 from intaglio.engine.executor import count_threads
 from intaglio.errors import UsageError
 from intaglio.recipe import Recipe, load_recipe, shipped_names
@@ -20,6 +21,7 @@ class Request:
 
     `calibration`, `samples` and `set` change every recipe alike; None leaves each its own. `text`: None is
     the evaluation half of the text every Python ships. `budget_bits`: more bits a weight are out of question.
+    `check`: what claims name must be among the recipes.
     """
 
     model: str
@@ -31,6 +33,7 @@ class Request:
     windows: int = 24
     seq_len: int = 512
     budget_bits: float | None = None
+    check: bool = False
     threads: int | None = None
     jobs: int = 1  # recipes carried out at once; they share the threads
     directory: Path | None = None  # what is kept between runs
@@ -56,6 +59,10 @@ class Request:
         twice = [name for name, count in Counter(r.name for r in found.values()).items() if count > 1]
         if twice:
             raise UsageError(f"two different recipes are called {twice[0]}: give one of them another name")
+        if self.check and (lacking := missing(found.values())):
+            raise UsageError(
+                f"--check: claims name recipes that are not compared; add to --recipes: {','.join(lacking)}"
+            )
         return found
 
     @property

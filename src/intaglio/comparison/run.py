@@ -12,23 +12,22 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-import intaglio
 from intaglio.comparison import apart
 from intaglio.comparison.claims import judge
 from intaglio.comparison.dominance import dominated_by, rounds_to_nearest
+from intaglio.comparison.machine import machine
 from intaglio.comparison.request import Request
 from intaglio.comparison.result import Comparison, Row
 from intaglio.comparison.store import Store, keep, recall
-from intaglio.compression import Event, InterruptedRunError, compress
+from intaglio.compression import Event, InterruptedRunError, compress, plan
 from intaglio.compression.report import Report, versions
 from intaglio.engine.executor import count_threads
 from intaglio.errors import IntaglioError
-from intaglio.evaluation import Result
+from intaglio.evaluation import Result, runtime
 from intaglio.evaluation.measure import Progress, Setting, Subject, alone, beside, sample_text, silent
-from intaglio.evaluation.runtime import open_runtime
 from intaglio.models import artifact, open_checkpoint, texts
 from intaglio.models.checkpoint import Checkpoint
-from intaglio.recipe import Recipe, dump_recipe
+from intaglio.recipe import Recipe, dump_coding
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -38,8 +37,10 @@ def compare(request: Request, progress: Progress = silent, say: Say = lambda lin
     """All recipes of the request on its model. One that fails is a row that says why."""
     recipes = request.loaded()
     checkpoint = open_checkpoint(request.model)
+    plan.check_weights(checkpoint)
     sample = sample_text(checkpoint, request.text, request.windows, request.seq_len)
-    run = Run(request, checkpoint, Setting(sample, count_threads(request.threads), progress), say)
+    setting = Setting(sample, count_threads(request.threads), progress)
+    run = Run(request, checkpoint, setting, machine(), say)
     try:
         rows = run.coded(recipes)
         original = run.original()
@@ -57,6 +58,7 @@ class Run:
     request: Request
     checkpoint: Checkpoint
     setting: Setting
+    machine: Mapping[str, str]
     say: Say
 
     @cached_property
@@ -67,8 +69,8 @@ class Run:
     def base(self) -> Subject:
         """The original, opened once and only if something is to be measured."""
         seq_len = len(self.setting.sample.windows[0])
-        runtime = open_runtime(self.checkpoint, None, self.setting.threads, seq_len)
-        return Subject(self.request.model, self.checkpoint, runtime)
+        opened = runtime.open_runtime(self.checkpoint, None, self.setting.threads, seq_len)
+        return Subject(self.request.model, self.checkpoint, opened)
 
     def coded(self, recipes: Mapping[str, Recipe]) -> list[Row]:
         """The recipes carried out, those that were not before."""
@@ -108,11 +110,11 @@ class Run:
         return recall(path) or keep(path, alone(self.base, self.setting))
 
     def artifact(self, recipe: Recipe) -> Path:
-        """Where the recipe's artifact belongs: the key is all its bytes depend on, but for the processor."""
+        """Where the recipe's artifact belongs: the key is all its codes depend on, but for the processor."""
         calibration = self.request.calibration or (recipe.calibration.text,)
         depends_on = {
             "model": self.checkpoint.fingerprint,
-            "recipe": dump_recipe(recipe),
+            "recipe": dump_coding(recipe),
             "calibration": texts.fingerprint(texts.documents(calibration)),
             "versions": versions(),
         }
@@ -120,7 +122,7 @@ class Run:
 
     @cached_property
     def _measurement(self) -> Mapping[str, object]:
-        """What the numbers depend on, beside what is measured."""
+        """What the original's numbers depend on: transformers runs it, so not on our kernels."""
         sample = self.setting.sample
         return {
             "model": self.checkpoint.fingerprint,
@@ -128,7 +130,8 @@ class Run:
             "windows": len(sample.windows),
             "seq_len": len(sample.windows[0]),
             "threads": self.setting.threads,
-            "version": intaglio.__version__,
+            "versions": runtime.versions(runtime.Transformers.libraries),
+            "processor": self.machine["processor"],
         }
 
     def _row(self, given: str, recipe: Recipe, path: Path) -> Row:
@@ -174,12 +177,13 @@ class Run:
 
     def _numbers(self, path: Path) -> Result:
         """An artifact's numbers, measured unless they were kept."""
-        kept = self.store.numbers(path.name, self._measurement)
+        kept = self.store.numbers(path.name, {**self._measurement, "machine": self.machine})
         if found := recall(kept):
             return found
         coded = open_checkpoint(path)
         seq_len = len(self.setting.sample.windows[0])
-        subject = Subject(str(path), coded, open_runtime(coded, None, self.setting.threads, seq_len))
+        opened = runtime.open_runtime(coded, None, self.setting.threads, seq_len)
+        subject = Subject(str(path), coded, opened)
         return keep(kept, beside(subject, self.base, self.setting)[0])
 
 

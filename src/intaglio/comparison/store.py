@@ -1,10 +1,12 @@
 """What is kept between runs, so that one that was killed goes on where it was.
 
     <recipe>-<key>/             the artifact; beside it, while it is made, <recipe>-<key>.partial/
-    <recipe>-<key>.<key>.json   its numbers on one text
+    <recipe>-<key>.<key>.json   its numbers
     original.<key>.json         the original's
 
-A key is a hash of everything the thing depends on.
+A key hashes what the thing depends on. An artifact: the model, the recipe, the calibration text and versions,
+but not the processor, whose order of additions its bytes may show. Numbers: the text, its windows, threads,
+versions and the processor; an artifact's, which are of our kernels, also their instruction set and build.
 """
 
 from __future__ import annotations

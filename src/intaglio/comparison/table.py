@@ -46,10 +46,10 @@ def broken(found: Comparison) -> list[str]:
     ]
 
 
-def holds(found: Comparison) -> bool:
-    """Whether every recipe came through, and no claim is contradicted; some may be open."""
-    claims = [one for row in found.rows for one in row.claims]
-    return all(row.failure is None for row in found.rows) and all(one.holds is not False for one in claims)
+def failed(found: Comparison) -> list[str]:
+    """How many recipes failed, and why each; nothing where none did."""
+    why = [f"{row.recipe}: {row.failure}" for row in found.rows if row.failure]
+    return [f"{len(why)} of {len(found.rows)} recipes failed: {'; '.join(why)}"] if why else []
 
 
 def _order(result: Result) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint, transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.durable import check_free, restore
-from intaglio.recipe import Recipe, dump_recipe, load_recipe
+from intaglio.recipe import Recipe, dump_coding, load_recipe
 from intaglio.train import Tune
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """Everything the bytes of the result depend on."""
+        """Everything the stored codes depend on."""
         return {
             "model": self.plan.checkpoint.fingerprint,
-            "recipe": dump_recipe(self.plan.recipe),
+            "recipe": dump_coding(self.plan.recipe),
             "calibration text": self.windows.text if self.windows else "",
             "number of threads": str(torch.get_num_threads()),
             "processor": torch.backends.cpu.get_cpu_capability(),

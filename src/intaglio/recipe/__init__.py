@@ -3,7 +3,7 @@
 The published systems are data in `intaglio/recipes/*.yaml`.
 """
 
-from intaglio.recipe.read import dump_recipe, load_recipe, shipped, shipped_names
+from intaglio.recipe.read import dump_coding, dump_recipe, load_recipe, shipped, shipped_names
 from intaglio.recipe.rules import Site, assign, sites
 from intaglio.recipe.schema import Calibration, Claim, Limits, Recipe, Rule, Search, json_schema
 
@@ -16,6 +16,7 @@ __all__ = [
     "Search",
     "Site",
     "assign",
+    "dump_coding",
     "dump_recipe",
     "json_schema",
     "load_recipe",

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from intaglio.errors import UsageError
-from intaglio.recipe.schema import Recipe
+from intaglio.recipe.schema import Limits, Recipe
 
 MAX_BYTES = 1 << 18
 
@@ -37,6 +37,11 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
 def dump_recipe(recipe: Recipe) -> str:
     """The whole recipe as YAML, defaults included; `load_recipe` reads back an equal one."""
     return str(yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False, allow_unicode=True, width=110))
+
+
+def dump_coding(recipe: Recipe) -> str:
+    """The same of what decides the stored codes: what a recipe claims and is held to changes none of them."""
+    return dump_recipe(msgspec.structs.replace(recipe, source="", summary="", limits=Limits(), claims=()))
 
 
 def shipped_names() -> tuple[str, ...]:

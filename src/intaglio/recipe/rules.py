@@ -41,7 +41,7 @@ def assign(recipe: Recipe, known: Sequence[Site]) -> dict[str, Rule]:
 
 
 def _matched(rule: Rule, known: Sequence[Site], where: str) -> list[str]:
-    layers = _layers(rule.layers)
+    layers = _layers(rule.layers, [site.layer for site in known if site.layer is not None], where)
     names: list[str] = []
     tied = all(site.role != "lm_head" for site in known)
     for pattern in rule.match:
@@ -67,12 +67,21 @@ def _matches(pattern: str, site: Site, where: str) -> bool:
         raise UsageError(f"{where}: {pattern!r} is no regular expression: {error}") from None
 
 
-def _layers(ranges: str | None) -> set[int] | None:
-    """`"0-3,29"` -> {0, 1, 2, 3, 29}."""
+def _layers(ranges: str | None, known: Sequence[int], where: str) -> set[int] | None:
+    """`"0-3,-1"` of 30 layers -> {0, 1, 2, 3, 29}."""
     if ranges is None:
         return None
-    bounds = [part.partition("-") for part in ranges.split(",")]
-    return {layer for low, _, high in bounds for layer in range(int(low), int(high or low) + 1)}
+    count = max(known, default=-1) + 1
+    found: set[int] = set()
+    for part in ranges.split(","):
+        bounds = [int(part)] if part.startswith("-") else [int(bound) for bound in part.split("-")]
+        low, high = (bound % count if -count <= bound < 0 else bound for bound in (bounds[0], bounds[-1]))
+        if not 0 <= low <= high < count:
+            raise UsageError(
+                f"{where}: layers {ranges!r}: there is no {part!r} among layers 0 to {count - 1}"
+            )
+        found.update(range(low, high + 1))
+    return found
 
 
 def _within(ranges: str | None) -> str:

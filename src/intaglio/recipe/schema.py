@@ -16,7 +16,8 @@ from intaglio.train import Tune
 from intaglio.transforms import Transform
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
-Layers = Annotated[str, Meta(pattern=r"^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$", max_length=200)]
+_RANGE = r"(-?\d{1,5}|\d{1,5}-\d{1,5})"
+Layers = Annotated[str, Meta(pattern=f"^{_RANGE}(,{_RANGE})*$", max_length=200)]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,9 +25,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `match`: roles (q, k, v, o, gate, up, down, embedding, lm_head; a tied lm_head is the embedding), `linear`
     for the seven of every layer, or `re:` and a pattern that must cover a site's whole name. `layers`:
-    "0-3,29"; None means all. No terms: the matrix is left as it is. `metric`: what says which errors cost:
-    what the matrix reads (`activations`), the model's loss by its diagonal Fisher information (`fisher`), or
-    nothing (`identity`).
+    "0-3,29", or "-1" for the last; None means all. No terms: the matrix is left as it is. `metric`: what says
+    which errors cost: what the matrix reads (`activations`), the model's loss by its diagonal Fisher
+    information (`fisher`), or nothing (`identity`).
     `order`: columns are coded by rising power (mean x^2) of their inputs, which are gathered so at run time.
     """
 

@@ -39,6 +39,11 @@ class Budget(NamedTuple):
     most: float
 
 
+def ready() -> None:
+    """Raises MissingExtra where SciPy is not installed: before long work, not after it."""
+    optimize.milp  # noqa: B018 - lazy: to ask is to import
+
+
 def choose(objective: Array, budgets: Sequence[Budget]) -> Array | None:
     """objective (groups, candidates) -> the candidate of each group (groups,); None if nothing fits."""
     rows = [_Row.of(budget) for budget in budgets]

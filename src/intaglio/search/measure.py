@@ -7,6 +7,7 @@ first order, for each is a quadratic form of its own small change.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from intaglio.compression import blocks
+from intaglio.compression import blocks, fisher
 from intaglio.compression.workers import solve
 from intaglio.engine import score
 from intaglio.evaluation.measure import Progress
@@ -27,6 +28,7 @@ from intaglio.models.durable import new_file
 from intaglio.models.observe import Observation
 from intaglio.models.reference import by_point, rounding
 from intaglio.models.transformer import Weights, block, embed, head, layer_weights, outer_weights
+from intaglio.recipe import Rule
 from intaglio.search.candidates import Candidate
 from intaglio.search.seconds import seconds
 from intaglio.terms import Coded, Metric, Reading, decode
@@ -35,6 +37,7 @@ from intaglio.types import Array
 if TYPE_CHECKING:
     import torch
 
+    from intaglio.compression.workers import Task
     from intaglio.types import Tensor
 else:
     torch = lazy("torch", extra="compress")
@@ -70,6 +73,7 @@ class Measurement:
         kept = [self._kept(layer) for layer in range(spec.num_layers)]
         if all(kept):
             return [layer for layer in kept if layer is not None]
+        self._weigh()
         found: list[Layer] = []
         observed, scored = self._embedded(self.observed, BATCH), self._embedded(self.scored)
         for layer in range(spec.num_layers):
@@ -77,20 +81,31 @@ class Measurement:
             observed = [block(spec, layer, self._weights[layer], x) for x in observed]
             scored = [block(spec, layer, self._weights[layer], x) for x in scored]
             self.progress("measuring layers", layer + 1, spec.num_layers)
+        shutil.rmtree(self._fisher, ignore_errors=True)
         return found
 
     def finished(self) -> int:
         """How many layers are kept."""
         return sum(self._path(layer).exists() for layer in range(self.checkpoint.spec.num_layers))
 
+    def _weigh(self) -> None:
+        """What errors of each weight cost, where a candidate asks for it."""
+        if any(candidate.rule.metric == "fisher" for candidate in self.candidates):
+            self.progress("the way back through the model, for its Fisher information", 0, 0)
+            layers = range(self.checkpoint.spec.num_layers)
+            wanted = frozenset(roles.site(layer, role) for layer in layers for role in roles.LINEARS)
+            fisher.measure(self.checkpoint, self.observed, wanted, self._fisher)
+
     def _layer(self, layer: int, observed: Sequence[Tensor], scored: Sequence[Tensor]) -> Layer:
         w = self._weights[layer]
         observation = Observation(self.checkpoint.spec, layer, w, observed)
+        needed = any(blocks.needs_metric(candidate.rule) for candidate in self.candidates)
+        elements = fisher.read(self._fisher, layer)
         found: Layer = {}
         for point in roles.INPUTS:
-            needed = any(blocks.needs_metric(candidate.rule) for candidate in self.candidates)
-            metric = Metric(observation.hessian(point) if needed else None)
-            coded = {one.name: _coded(one, layer, point, w, metric) for one in self.candidates}
+            inputs = observation.hessian(point) if needed else None
+            source = Source(layer, w, inputs, elements)
+            coded = {one.name: _coded(one, point, source) for one in self.candidates}
             found[point] = {
                 name: Cell(
                     loss=self._loss(layer, scored, _with(w, matrices)),
@@ -136,6 +151,11 @@ class Measurement:
             found.append(head(self.checkpoint.spec, self._outer, x)[0, :-1].numpy())
         return found
 
+    @property
+    def _fisher(self) -> Path:
+        """The Fisher information of all layers, until the last is measured."""
+        return self.directory / "fisher"
+
     def _path(self, layer: int) -> Path:
         return self.directory / f"layer-{layer:05d}.json"
 
@@ -160,12 +180,32 @@ class Changed:
     tap: Callable[[str, Tensor], Tensor]
 
 
-def _coded(one: Candidate, layer: int, point: str, w: Weights, metric: Metric) -> dict[str, Coded]:
+@dataclass(frozen=True)
+class Source:
+    """A layer as it came, and what says which errors cost at one point.
+
+    `inputs`: mean of x xᵀ (in, in); `elements`: Fisher information of matrices (out, in), by full names.
+    """
+
+    layer: int
+    weights: Weights
+    inputs: Tensor | None
+    elements: Mapping[str, Tensor]
+
+    def task(self, rule: Rule, role: str) -> Task:
+        """One matrix to be coded by the rule, under the metric it asks for."""
+        name = roles.site(self.layer, role)
+        metrics = {
+            "activations": Metric(self.inputs),
+            "fisher": Metric(elements=self.elements.get(name)),
+            "identity": Metric(),
+        }
+        return blocks.task(rule, self.weights, roles.LINEARS[role], metrics[rule.metric], name)
+
+
+def _coded(one: Candidate, point: str, source: Source) -> dict[str, Coded]:
     """Role -> matrix, of the linears that read at `point`."""
-    return {
-        role: solve(blocks.task(one.rule, w, roles.LINEARS[role], metric, roles.site(layer, role)))
-        for role in roles.INPUTS[point]
-    }
+    return {role: solve(source.task(one.rule, role)) for role in roles.INPUTS[point]}
 
 
 def _with(w: Weights, coded: Mapping[str, Coded]) -> Changed:

@@ -12,6 +12,7 @@ from intaglio.pages.heatmap import Cell
 from intaglio.pages.pareto import Choice, Scale
 from intaglio.pages.table import html
 from intaglio.recipe import dump_recipe
+from intaglio.search.candidates import notes
 from intaglio.search.result import Found, Point
 from intaglio.search.table import table
 
@@ -29,6 +30,7 @@ def page(found: Found) -> str:
 {_curve(found)}
 <p>The line joins the best choices by size; names are those of one candidate everywhere. Losses were measured
 with one group of matrices coded at a time, and are added.</p>
+{_notes(found)}
 {html(table(found))}
 <h2>What was chosen</h2>
 {_map(found)}
@@ -37,6 +39,10 @@ with one group of matrices coded at a time, and are added.</p>
 {commands(found.command)}"""
     style = pareto.STYLE + heatmap.STYLE + STYLE
     return document(f"{found.model} – intaglio search", body, style)
+
+
+def _notes(found: Found) -> str:
+    return "\n".join(f"<p>{escape(note)}.</p>" for note in notes(found.left_out))
 
 
 def _curve(found: Found) -> str:

@@ -39,6 +39,8 @@ class Request:
         for name, limit in self.limits.items():
             if limit is not None and not (math.isfinite(limit) and limit > 0):
                 raise UsageError(f"{name}: {limit:g} is no limit, expected a positive number")
+        if self.windows < 1:
+            raise UsageError(f"--windows: {self.windows} measure no losses, expected at least 1")
 
     @property
     def limits(self) -> dict[str, float | None]:

@@ -19,7 +19,10 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """`uniform`: every candidate alone. `curve`: the best choices by size, under no other limit."""
+    """`uniform`: every candidate alone. `curve`: the best choices by size, under no other limit.
+
+    `left_out`: of candidates that are recipes, the parts of these that are not their first rule.
+    """
 
     model: str
     command: str
@@ -29,3 +32,4 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     uniform: tuple[Point, ...]
     curve: tuple[Point, ...]
     choice: dict[str, dict[str, str]]  # layer -> point -> candidate
+    left_out: dict[str, tuple[str, ...]] = {}

@@ -12,12 +12,13 @@ from intaglio.compression.key import key
 from intaglio.compression.report import versions
 from intaglio.compression.run import working
 from intaglio.engine.executor import count_threads
+from intaglio.errors import UsageError
 from intaglio.evaluation.measure import Progress, silent
 from intaglio.models import open_checkpoint, roles, scheme
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Recipe
-from intaglio.search import rules
-from intaglio.search.candidates import Candidate, named
+from intaglio.search import integer_program, rules, text
+from intaglio.search.candidates import Candidate, left_out, named
 from intaglio.search.measure import Layer, Measurement
 from intaglio.search.problem import Problem
 from intaglio.search.request import Request
@@ -29,6 +30,7 @@ from intaglio.types import Array
 def search(request: Request, progress: Progress = silent) -> Found:
     """The best choice under the request's limits; measurements that were kept are not made again."""
     candidates = named(request.candidates)
+    integer_program.ready()
     checkpoint = open_checkpoint(request.model)
     plan.check_weights(checkpoint)
     with working(request.threads):
@@ -83,7 +85,15 @@ def _windows(request: Request, checkpoint: Checkpoint) -> Windows:
     """Those to observe, and at the end those to score, which nothing was fitted to."""
     settings = request.calibration
     wanted = replace(settings, samples=settings.samples + request.windows)
-    return draw(checkpoint, request.text or settings.text, wanted)
+    windows = draw(checkpoint, request.text or settings.text, wanted)
+    count, scored = len(windows.tokens), request.windows
+    if count <= scored:
+        raise UsageError(
+            f"a search needs at least {scored + 1} windows of {settings.seq_len} tokens (--windows {scored} "
+            f"to measure losses on, and one to observe), {windows.name} has {count}: "
+            "give a longer text, or a smaller --seq-len or --windows"
+        )
+    return windows
 
 
 def _found(
@@ -97,13 +107,15 @@ def _found(
     choice: dict[str, dict[str, str]] = {}
     for (layer, where), candidate in groups.items():
         choice.setdefault(str(layer), {})[where] = candidate.name
+    calibration = replace(request.calibration, text=text.name(request))
     return Found(
         model=request.model,
         command=request.command,
         limits=request.limits,
         chosen=point,
-        recipe=rules.recipe(checkpoint.name, groups, request.calibration, summary),
+        recipe=rules.recipe(checkpoint.name, groups, calibration, summary),
         uniform=tuple(problem.uniform()),
         curve=tuple(problem.curve()),
         choice=choice,
+        left_out=left_out(candidates),
     )
