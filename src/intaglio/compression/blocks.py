@@ -103,14 +103,15 @@ def code(
         reads = Metric(observation.hessian(point) if point in needed else None)
         for role in members:
             name, rule = names[role], rules[role]
-            metrics = {
-                "activations": reads,
-                "fisher": Metric(elements=fisher.get(name)),
-                "identity": Metric(),
-            }
-            tasks.append(task(rule, w, roles.LINEARS[role], metrics[rule.metric], name))
+            metric = metric_of(rule, reads, fisher.get(name))
+            tasks.append(task(rule, w, roles.LINEARS[role], metric, name))
     coded = crew.solve(tasks)
     return Block({task.name: one for task, one in zip(tasks, coded, strict=True)}, norms(layer, w))
+
+
+def metric_of(rule: Rule, reads: Metric, elements: Tensor | None) -> Metric:
+    """What says which errors cost, as the rule asks: the inputs, Fisher information (out, in), or nothing."""
+    return {"activations": reads, "fisher": Metric(elements=elements), "identity": Metric()}[rule.metric]
 
 
 def errors(block: Block) -> str:

@@ -195,12 +195,8 @@ class Source:
     def task(self, rule: Rule, role: str) -> Task:
         """One matrix to be coded by the rule, under the metric it asks for."""
         name = roles.site(self.layer, role)
-        metrics = {
-            "activations": Metric(self.inputs),
-            "fisher": Metric(elements=self.elements.get(name)),
-            "identity": Metric(),
-        }
-        return blocks.task(rule, self.weights, roles.LINEARS[role], metrics[rule.metric], name)
+        metric = blocks.metric_of(rule, Metric(self.inputs), self.elements.get(name))
+        return blocks.task(rule, self.weights, roles.LINEARS[role], metric, name)
 
 
 def _coded(one: Candidate, point: str, source: Source) -> dict[str, Coded]:
