@@ -77,6 +77,26 @@ def test_it_says_of_dominance_what_the_table_does(systems: ModuleType) -> None:
             assert said[row[0]] == row[-1]
 
 
+@pytest.mark.parametrize(
+    ("speed", "said"), [(250, "slower than rtn-w3"), (270, "frontier"), (400, "frontier")]
+)
+def test_fewer_bytes_that_do_not_pay_in_time_are_said_so(
+    systems: ModuleType, speed: float, said: str
+) -> None:
+    """Of those that merely round the next larger counts: rtn-w3, at 290 tokens/s."""
+    plain = [
+        Row(recipe=name, summary="", commands=(), result=one, baseline=True)
+        for name, one in {
+            "rtn-w3": result("rtn-w3", 4.46, 40.0, decode_tokens_per_s=290.0),
+            "rtn-w4": result("rtn-w4", 5.25, 18.0, decode_tokens_per_s=500.0),
+        }.items()
+    ]
+    small = result("gqsa", 3.9, 300.0, decode_tokens_per_s=speed)
+    rows = (Row(recipe="gqsa", summary="", commands=(), result=small), *plain)
+    verdict = verdicts(systems, replace(comparison(), rows=rows, budget_bits=None, best="rtn-w4"))["gqsa"]
+    assert verdict.endswith(said)
+
+
 def test_a_claim_that_fails_or_is_open_stands_out(systems: ModuleType) -> None:
     claims = (Verdict("a", True), Verdict("b", False), Verdict("c", None))
     said = verdicts(systems, found(qserve=claims))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intaglio.comparison.dominance import EQUAL
 from intaglio.comparison.result import Comparison, Row, Verdict
 from intaglio.evaluation import Result
 from intaglio.pages.table import Table
@@ -33,7 +34,26 @@ def verdict(row: Row, found: Comparison) -> str:
         first, *others = row.dominated_by
         baselines = [name for name in others if found.row(name).baseline]
         said.append(f"dominated by {', '.join([first, *baselines])}")
+    if slower := _slower_than(row, found):
+        said.append(f"slower than {slower}")
     return "; ".join(said) or "on the frontier"
+
+
+def _slower_than(row: Row, found: Comparison) -> str | None:
+    """The next larger recipe that merely rounds, if it decodes a tenth faster (bytes that do not pay)."""
+    if row.baseline or row.recipe not in found.measured:
+        return None
+    own = found.measured[row.recipe]
+    larger = [
+        one
+        for one in found.rows
+        if one.baseline and one.result and one.result.bits_per_weight >= own.bits_per_weight * (1 - EQUAL)
+    ]
+    if not larger:
+        return None
+    following = min(larger, key=lambda one: found.measured[one.recipe].bits_per_weight)
+    pays = found.measured[following.recipe].decode_tokens_per_s <= 1.1 * own.decode_tokens_per_s
+    return None if pays else following.recipe
 
 
 def broken(found: Comparison) -> list[str]:
