@@ -146,7 +146,7 @@ class Program {
 
 Weights::Weights(Random& random, int kind, int rows, int cols) {
   const int group = one_group(kind) ? cols : std::min(cols, 8 * random.integer(1, 8));
-  source = {kind, rows, cols, is_plain(kind) ? 0 : random_bits(random, kind), group, nullptr, nullptr, nullptr, nullptr};
+  source = {kind, rows, cols, is_plain(kind) ? 0 : random_bits(random, kind), group, nullptr, nullptr, nullptr, nullptr, nullptr};
   fill(random);
 }
 
