@@ -112,6 +112,12 @@ def test_dense_codes_can_be_trained_too(runs: Runs) -> None:
     assert all(site.notes["block_error"] < site.notes["block_error_before"] for site in report.sites)
 
 
+def test_what_was_coded_without_a_text_can_be_trained_on_one(model: Path, tmp_path: Path) -> None:
+    """Nearest codes ask nothing of the inputs; their training does."""
+    report = compress(model, tmp_path / "out", *STAGES["dense"], "weights.0.solver={type: greedy}")
+    assert all(site.notes["block_error"] < site.notes["block_error_before"] for site in report.sites)
+
+
 def test_what_blocks_are_trained_towards_is_the_original(model: Path, tmp_path: Path) -> None:
     """Its own blocks on its own hidden states: what it read last gives its very predictions."""
     with pytest.raises(InterruptedRunError):

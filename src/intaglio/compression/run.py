@@ -188,11 +188,16 @@ class Run:
         hidden = Activations(self.journal.originals(spec.num_layers))
         tune.whole(settings, self.plan, self.journal, self._batches(), hidden, say)
 
+    @property
+    def _reads_blocks(self) -> bool:
+        """Whether what blocks read of the text is needed, to code them or to train them."""
+        return self.plan.coding.observes or self.plan.recipe.tune is not None
+
     def _inputs(self, layer: int) -> Sequence[Tensor]:
         """What block `layer` reads."""
         stored = self.journal.activations(layer)
         coding = self.plan.coding
-        if stored.exists() or layer or not self.windows or not coding.observes:
+        if stored.exists() or layer or not self.windows or not self._reads_blocks:
             return Activations(stored)
         w = outer.transformed(coding, transformer.outer_weights(self.plan.checkpoint))
         return self._store(0, (transformer.embed(coding.spec, w, batch) for batch in self._batches()))
@@ -206,7 +211,7 @@ class Run:
     def _store(self, layer: int, batches: Iterator[Tensor]) -> Sequence[Tensor]:
         """Keep what block `layer`, or behind the last one the head, reads, if anything reads it."""
         coding = self.plan.coding
-        observes = coding.observes if layer < coding.spec.num_layers else coding.observes_head
+        observes = self._reads_blocks if layer < coding.spec.num_layers else coding.observes_head
         if not self.windows or not observes:
             return ()
         return activations.store(self.journal.activations(layer), batches)
