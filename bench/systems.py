@@ -15,9 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from intaglio.comparison.dominance import EQUAL
 from intaglio.comparison.result import Comparison, Row
-from intaglio.comparison.table import verdict
+from intaglio.comparison.table import larger_baselines, verdict
 from intaglio.models import scheme
 from intaglio.recipe import Recipe, shipped
 from intaglio.recipe.schema import Rule
@@ -93,10 +92,11 @@ def _measured(row: Row | None, found: Comparison) -> str:
 
 def _rounding(bits: float, found: Comparison) -> str:
     floats = {recipe.name for recipe in shipped() if all(rule.activation is None for rule in recipe.weights)}
-    plain = [row.result for row in found.rows if row.baseline and row.result and row.recipe in floats]
-    enough = [result for result in plain if result.bits_per_weight >= (1 - EQUAL) * bits]
-    smallest = min(enough, key=lambda result: result.bits_per_weight, default=None)
-    return "–" if smallest is None else f"{smallest.perplexity:,.2f} at {smallest.bits_per_weight:.2f}"
+    smallest = next((name for name in larger_baselines(bits, found) if name in floats), None)
+    if smallest is None:
+        return "–"
+    result = found.measured[smallest]
+    return f"{result.perplexity:,.2f} at {result.bits_per_weight:.2f}"
 
 
 def _verdict(row: Row, found: Comparison) -> str:

@@ -58,7 +58,6 @@ inline VF permute(VI i, VF v) {
 #else
 inline VF permute(VI i, VF v) { return _mm512_permutexvar_ps(i, v); }
 #endif
-
 constexpr int kNarrow = 16;
 template <int W>
 struct Picked {  // W columns of an input, and of each lane the one its index names, by the low bits
@@ -207,9 +206,9 @@ using Pair16 = VI;
 using PairF = VF;
 inline Pair16 load_pair(const uint8_t* p) {  // of bytes the lower halves, and the upper ones, which stay 16 times as large
   const VI twice = _mm512_set_epi8(-1, 15, -1, 14, -1, 15, -1, 14, -1, 13, -1, 12, -1, 13, -1, 12,  //
-                                        -1, 11, -1, 10, -1, 11, -1, 10, -1, 9, -1, 8, -1, 9, -1, 8,      //
-                                        -1, 7, -1, 6, -1, 7, -1, 6, -1, 5, -1, 4, -1, 5, -1, 4,          //
-                                        -1, 3, -1, 2, -1, 3, -1, 2, -1, 1, -1, 0, -1, 1, -1, 0);
+                                   -1, 11, -1, 10, -1, 11, -1, 10, -1, 9, -1, 8, -1, 9, -1, 8,      //
+                                   -1, 7, -1, 6, -1, 7, -1, 6, -1, 5, -1, 4, -1, 5, -1, 4,          //
+                                   -1, 3, -1, 2, -1, 3, -1, 2, -1, 1, -1, 0, -1, 1, -1, 0);
   const VI bytes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p));
   return andi(_mm512_shuffle_epi8(bytes, twice), _mm512_set1_epi64(0x00f000f0000f000f));
 }

@@ -112,5 +112,4 @@ def _check(recipe: Path, kept: Path) -> None:
         raise UsageError(
             f"--output: {page} is a directory, and the page beside {recipe} would be written there"
         )
-    if kept.exists() and not kept.is_dir():
-        raise UsageError(f"--directory: {kept} is a file, expected a directory")
+    options.check_directory("--directory", kept)

@@ -44,16 +44,16 @@ def _slower_than(row: Row, found: Comparison) -> str | None:
     if row.baseline or row.recipe not in found.measured:
         return None
     own = found.measured[row.recipe]
-    larger = [
-        one
-        for one in found.rows
-        if one.baseline and one.result and one.result.bits_per_weight >= own.bits_per_weight * (1 - EQUAL)
-    ]
-    if not larger:
+    following = next(iter(larger_baselines(own.bits_per_weight, found)), None)
+    if following is None or found.measured[following].decode_tokens_per_s <= 1.1 * own.decode_tokens_per_s:
         return None
-    following = min(larger, key=lambda one: found.measured[one.recipe].bits_per_weight)
-    pays = found.measured[following.recipe].decode_tokens_per_s <= 1.1 * own.decode_tokens_per_s
-    return None if pays else following.recipe
+    return following
+
+
+def larger_baselines(bits: float, found: Comparison) -> list[str]:
+    """Recipes that merely round and take no fewer bits (or equal ones), the smallest first."""
+    sizes = {row.recipe: row.result.bits_per_weight for row in found.rows if row.baseline and row.result}
+    return sorted((name for name, size in sizes.items() if size >= bits * (1 - EQUAL)), key=sizes.__getitem__)
 
 
 def broken(found: Comparison) -> list[str]:
