@@ -21,19 +21,19 @@ import numpy as np
 from intaglio import _native
 from intaglio.formats.pack import pack
 
-KINDS = ("f32", "f16", "bf16", "w4", "w8", "w8a8", "w4a8", "w4a8_two", "w4a8_group")
+KINDS = ("f32", "f16", "bf16", "w2", "w3", "w4", "w8", "w8a8", "w4a8", "w4a8_two", "w4a8_group")
 GROUP = 64
 
 
 def matrix(kind: int, rows: int, cols: int, isa: str) -> _native.Matrix:
-    """A random matrix of a kind, 4-bit groups of 64 columns where it has groups."""
+    """A random matrix of a kind, groups of 64 columns where it has groups."""
     rng = np.random.default_rng(0)
     if kind <= 2:
         value = rng.standard_normal((rows, cols), dtype=np.float32)
         stored = (value, value.astype(np.float16), value.view(np.uint16)[:, 1::2].copy())[kind]
         return _native.Matrix(kind, cols, [(0, cols, stored.view(np.uint8), None, None, None)], isa)
     name = KINDS[kind]
-    bits, group = 8 if "w8" in name else 4, cols if name in ("w8a8", "w4a8") else GROUP
+    bits, group = int(name[1]), cols if name in ("w8a8", "w4a8") else GROUP
     tables = (rows, -(-cols // group))
     codes = pack(rng.integers(0, 1 << bits, (rows, cols), dtype=np.uint8), bits)
     scale = rng.random((rows, 1) if name == "w4a8_two" else tables, dtype=np.float32)

@@ -1,6 +1,6 @@
 // What one instruction set provides: a table of plain functions over plain pointers.
 // isa/scalar.cpp is the definition; every other isa/*.cpp must give *equal* integer accumulators
-// and floats within 1e-4 of it. (Kinds kW4, kW8, kLookup, kBsr4, kBilevel and kTrits may make a token's floats
+// and floats within 1e-4 of it. (Kinds kW2..kW8, kLookup, kBsr4, kBilevel* and kTrits may make a token's floats
 // integers of 15 bits and a sign, with one scale: what that rounds comes on top, and what is not a number spoils
 // its token.) No Python, torch or STL here or in isa/*.cpp: each of those files is
 // compiled with its own -m flags, and an inline STL function from one could be linked into another.
@@ -16,30 +16,42 @@ enum Kind : int32_t {
   kF32 = 0,       // plain float32 weights              x float
   kF16 = 1,       // plain float16 weights              x float
   kBF16 = 2,      // plain bfloat16 weights             x float
-  kW4 = 3,        // codes of 2..4 bits, (q - zero) * scale per group,   x float      (W4A16, W3A16, W2A16)
-  kW8 = 4,        // codes of 5..8 bits, (q - zero) * scale per group,   x float      (W8A16 ...)
-  kW8A8 = 5,      // 8-bit codes with the middle 128 as zero, one scale a row, x int8
-  kW4A8 = 6,      // codes of 2..4 bits, one scale and zero a row,         x int8
-  kW4A8Two = 7,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
-  kW4A8Group = 8, // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
+  kW2 = 3,        // codes of 2 bits, (q - zero) * scale per group,      x float      (W2A16)
+  kW3 = 4,        // codes of 2..3 bits                                               (W3A16)
+  kW4 = 5,        // codes of 2..4 bits                                               (W4A16)
+  kW8 = 6,        // codes of 5..8 bits                                               (W8A16 ...)
+  kW8A8 = 7,      // 8-bit codes with the middle 128 as zero, one scale a row, x int8
+  kW4A8 = 8,      // codes of 2..4 bits, one scale and zero a row,         x int8
+  kW4A8Two = 9,   // two-level: W = scale[n] * group_scale[n,g] * (q - group_zero[n,g]),  x int8
+  kW4A8Group = 10,  // codes of 2..4 bits, float scale and zero per group, x int8 (the float-group-scale baseline)
   // made of `Pieces`
-  kCsr = 9,       // few float16 a row, with their columns                                 x float
-  kLookup = 10,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
-  kBsr4 = 11,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
-  kBsr16 = 12,    // the same of float16                                                   x float
-  kEvenRows = 13,       // as many float16 in each row (`group`), with their columns       x float
-  kBlockDiagonal = 14,  // float16 blocks of `group` columns along the diagonal            x float
-  kNm = 15,       // of every m columns n float16; group = n << 8 | m                      x float
-  kNm8 = 16,      // the same of int8, one scale a row                                     x float
-  kBilevel = 17,  // codes of 2..4 bits, (q - zero) * scale per group, both coded in their turn,   x float
-  kTrits = 18,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
-  kGroups = 20,   // codes of 4 bits, then of 6, then of 8, symmetric in groups            x int8, a scale a group
+  kCsr = 11,      // few float16 a row, with their columns                                 x float
+  kLookup = 12,   // codes of 2..4 bits into a table of float16 a row; group: their bits   x float
+  kBsr4 = 13,     // blocks of a row that are kept, 4-bit codes, a scale and a zero each,  x float
+  kBsr16 = 14,    // the same of float16                                                   x float
+  kEvenRows = 15,       // as many float16 in each row (`group`), with their columns       x float
+  kBlockDiagonal = 16,  // float16 blocks of `group` columns along the diagonal            x float
+  kNm = 17,       // of every m columns n float16; group = n << 8 | m                      x float
+  kNm8 = 18,      // the same of int8, one scale a row                                     x float
+  kBilevel3 = 19, // codes of 2..3 bits, (q - zero) * scale per group, both coded in their turn,   x float
+  kBilevel4 = 20, // codes of 2..4 bits                                                    x float
+  kTrits = 21,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
+  kGroups = 22,   // codes of 4 bits, then of 6, then of 8, symmetric in groups            x int8, a scale a group
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
 constexpr bool reads_groups(int32_t kind) { return kind >= kGroups; }
 constexpr bool is_int8(int32_t kind) { return (kind >= kW8A8 && kind <= kW4A8Group) || reads_groups(kind); }
 constexpr bool is_structure(int32_t kind) { return kind >= kCsr; }
+constexpr bool has_half_zeros(int32_t kind) { return kind >= kW2 && kind <= kW8; }  // or may have
+constexpr bool is_bilevel(int32_t kind) { return kind == kBilevel3 || kind == kBilevel4; }
+
+// Whether a row's groups of so many of its columns begin and end where kernels of this kind can.
+constexpr bool fits_groups(int32_t kind, int32_t cols, int32_t group) {
+  if (group >= cols) return true;
+  if (kind == kW3 || kind == kBilevel3) return group == 16 || group % 32 == 0;
+  return group % (kind == kW2 ? 16 : 8) == 0;
+}
 
 // One matrix in the neutral layout of the file: row-major, groups along the columns.
 // Codes are one dense little-endian bit stream a row: element i of a row occupies bits [i*bits, (i+1)*bits)
@@ -50,11 +62,11 @@ struct Source {
   int32_t bits;                // of a code; unused for plain kinds
   int32_t group;               // columns in a group; == cols for one group a row. The last may be short.
   const void* codes;
-  const float* scale;          // rows x groups; rows x 1 for kW4A8Two, kW8A8, kW4A8
+  const float* scale;          // rows x groups; rows x 1 for kW4A8Two, kW8A8, kW4A8. Of kW2 to kW8 with several: float16 ones
   const uint8_t* zero;         // rows x groups, or null: the middle code 2^(bits-1)
   const uint8_t* group_scale;  // rows x groups, kW4A8Two only; times the largest code at most 255
-  const uint16_t* half_zero;   // rows x groups of float16 in place of `zero`, or null; kW4 and kW8 only
-};  // coded kinds: groups are a multiple of 8 columns, or one a row
+  const uint16_t* half_zero;   // rows x groups of float16 in place of `zero`, or null; kW2 to kW8 only
+};  // coded kinds: see fits_groups
 
 // A structured matrix in the neutral layout of the file: its arrays, in the order in which isa/<kind>.h names them.
 constexpr int32_t kMostPieces = 6;

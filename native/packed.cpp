@@ -81,8 +81,16 @@ void require(bool ok, const std::string& sentence) {
   if (!ok) throw std::invalid_argument(sentence);
 }
 
+void check_groups_fit(int32_t kind, int32_t cols, int32_t group) {
+  const bool three = kind == kW3 || kind == kBilevel3;
+  const std::string fitting = three ? "16 or a multiple of 32" : kind == kW2 ? "a multiple of 16" : "a multiple of 8";
+  require(fits_groups(kind, cols, group), "groups must be of " + fitting + " columns, or one a row, got " + std::to_string(group));
+}
+
 std::pair<int, int> bits_of(int32_t kind) {
   switch (kind) {
+    case kW2: return {2, 2};
+    case kW3: return {2, 3};
     case kW8: return {5, 8};
     case kW8A8: return {8, 8};
     default: return {2, 4};
@@ -97,7 +105,7 @@ void check_codes(const Source& s) {
   require(s.group >= s.cols || (s.kind != kW8A8 && s.kind != kW4A8), kind + " takes one group a row");
   require(s.scale, kind + " needs scales");
   require(s.kind != kW8A8 || !s.zero, "kW8A8 takes the middle code as zero; it has no zeros of its own");
-  require(!s.half_zero || ((s.kind == kW4 || s.kind == kW8) && !s.zero), "float16 zeros belong to kW4 and kW8");
+  require(!s.half_zero || (has_half_zeros(s.kind) && !s.zero), "float16 zeros belong to kW2, kW3, kW4 and kW8");
   require((s.kind == kW4A8Two) == (s.group_scale != nullptr), "group scales belong to kW4A8Two, and only to it");
 }
 
@@ -167,12 +175,12 @@ void check_nm(const Pieces& p) {
 }
 
 void check_bilevel(const Pieces& p) {
-  require(p.group > 0 && (p.group >= p.cols || p.group % 8 == 0),
-          "groups must be of a multiple of 8 columns, or one a row, got " + std::to_string(p.group));
+  require(p.group > 0, "groups must be of at least one column, got " + std::to_string(p.group));
+  check_groups_fit(p.kind, p.cols, p.group);
   const int64_t groups = group_count(p.cols, p.group), rows = p.rows;
   require(p.length[0] == rows * p.cols && p.length[1] == rows * groups && p.length[2] == div_up(rows, kRun) * groups * 4,
           "a code is needed for each weight, a statistic for each row and group, a range for each run and group");
-  check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], 15, "a code");
+  check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], p.kind == kBilevel3 ? 7 : 15, "a code");
 }
 
 void check_trits(const Pieces& p) {
@@ -224,7 +232,8 @@ void check_pieces(const Pieces& p) {
     }
     case kNm:
     case kNm8: return check_nm(p);
-    case kBilevel: return check_bilevel(p);
+    case kBilevel3:
+    case kBilevel4: return check_bilevel(p);
     case kTrits: return check_trits(p);
     case kGroups: return check_groups(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");
@@ -249,8 +258,7 @@ PackedMatrix pack_matrix(const Kernels* k, std::span<const Source> parts, int th
   int64_t rows = 0;
   for (const Source& s : parts) {
     check_source(s);
-    require(is_plain(s.kind) || s.group >= s.cols || s.group % 8 == 0,
-            "packing takes groups of a multiple of 8 columns, got " + std::to_string(s.group));
+    if (!is_plain(s.kind)) check_groups_fit(s.kind, s.cols, s.group);
     require(s.kind == first.kind && s.cols == first.cols && s.group == first.group,
             "parts stacked into one matrix must share kind, columns and group");
     rows += s.rows;

@@ -45,7 +45,7 @@ Source source(int kind, int cols, const Part& part) {
   require(cols > 0 && group > 0 && (kind <= kBF16 || (bits >= 1 && bits <= 8)), "cols, group and bits must be positive");
   const int64_t rows = dim32(codes.shape(0)), groups = (int64_t(cols) + group - 1) / group;
   check_table(std::optional(codes), rows, code_row_bytes(kind, bits, cols), "codes");
-  check_table(scale, rows, kind == kW4 || kind == kW8 || kind == kW4A8Group ? groups : 1, "scale");
+  check_table(scale, rows, has_half_zeros(kind) || kind == kW4A8Group ? groups : 1, "scale");
   check_table(group_scale, rows, groups, "group_scale");
   Source s{kind, int32_t(rows), cols, bits, group, codes.data(), nullptr, nullptr, nullptr, nullptr};
   if (scale) s.scale = scale->data();
@@ -78,7 +78,8 @@ const std::vector<int>& piece_widths(int kind) {
     case kBlockDiagonal: return block_diagonal;
     case kNm: return nm;
     case kNm8: return nm8;
-    case kBilevel: return bilevel;
+    case kBilevel3:
+    case kBilevel4: return bilevel;
     case kTrits: return trits;
     case kGroups: return groups;
     default: return none;

@@ -1,5 +1,5 @@
 // Bilevel: groups of columns with scales and zero points that are coded in their turn. Made of
-// codes u8 (rows x cols), below 16 | statistics u8 (rows x groups): a scale's code in the low nibble, a zero's in the
+// codes u8 (rows x cols), of 3 or of 4 bits | statistics u8 (rows x groups): a scale's code in the low nibble, a zero's in the
 // high one | ranges float16 (runs x groups x 4): low and step of the scales, then of the zeros, of kRun rows.
 // Here is the definition, of the arrays as they come, each from a multiple of 64 bytes on; body/bilevel.h is in tiles.
 #pragma once

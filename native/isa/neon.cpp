@@ -110,6 +110,7 @@ inline VI mul16(VI a, VI b) {
   return vreinterpretq_s32_s16(vmulq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)));
 }
 inline VI andi(VI a, VI b) { return vandq_s32(a, b); }
+inline VI ori(VI a, VI b) { return vorrq_s32(a, b); }
 inline VI maxi(VI a, VI b) { return vmaxq_s32(a, b); }
 inline VI mini(VI a, VI b) { return vminq_s32(a, b); }
 template <int N>

@@ -46,7 +46,11 @@ void pack_plain(const Source& s, int32_t row, float* to) {
 
 void pack_codes(const Source& s, int32_t row, uint8_t* at) {
   const int64_t scales = scale_count(s.kind, s.cols, s.group), groups = group_count(s.cols, s.group);
-  memcpy(at, s.scale + row * scales, size_t(4 * scales));
+  const bool halves = has_half_scales(s.kind, s.cols, s.group);
+  for (int64_t g = 0; g < scales; ++g) {
+    const float scale = s.scale[row * scales + g], stored = halves ? half_to_float(float_to_half(scale)) : scale;
+    memcpy(at + 4 * g, &stored, 4);
+  }
   uint8_t* codes = at + 4 * (scales + groups);
   for (int32_t i = 0; i < s.cols; ++i) codes[i] = uint8_t(code_at(row_codes(s, row), i, s.bits));
   for (int64_t g = 0; g < groups; ++g) {
@@ -114,7 +118,8 @@ float structure_dot(const Matrix* w, int32_t r, const Activations* a, int32_t t)
     case kBlockDiagonal: return block_diagonal_dot(w, r, x);
     case kNm:
     case kNm8: return nm_dot(w, r, x);
-    case kBilevel: return bilevel_dot(w, r, x);
+    case kBilevel3:
+    case kBilevel4: return bilevel_dot(w, r, x);
     case kTrits: return trits_dot(w, r, x);
     case kGroups: return groups_dot(w, r, a, t);
     default: return csr_dot(w, r, x);

@@ -17,6 +17,9 @@ inline int64_t scale_count(int32_t kind, int32_t cols, int32_t group) {
   return per_row ? 1 : group_count(cols, group);
 }
 
+// Whether scales are float16 numbers, and kept as such.
+inline bool has_half_scales(int32_t kind, int32_t cols, int32_t group) { return has_half_zeros(kind) && group < cols; }
+
 inline int64_t row_bytes(const Source& s) {
   switch (s.kind) {
     case kF32: return int64_t(s.cols) * 4;

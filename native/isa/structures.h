@@ -22,7 +22,8 @@ inline size_t lay(const Pieces* from, void* to) {
     case kBlockDiagonal: return lay_block_diagonal(from, to);
     case kNm:
     case kNm8: return lay_nm(from, to);
-    case kBilevel: return lay_bilevel(from, to);
+    case kBilevel3:
+    case kBilevel4: return lay_bilevel(from, to);
     case kTrits: return lay_trits(from, to);
     case kGroups: return lay_groups(from, to);
     default: return lay_csr(from, to);
@@ -38,7 +39,8 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kBlockDiagonal: return block_diagonal_row(w, r, out);
     case kNm:
     case kNm8: return nm_row(w, r, out);
-    case kBilevel: return bilevel_row(w, r, out);
+    case kBilevel3:
+    case kBilevel4: return bilevel_row(w, r, out);
     case kTrits: return trits_row(w, r, out);
     case kGroups: return groups_row(w, r, out);
     default: return csr_row(w, r, out);

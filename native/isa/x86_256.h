@@ -112,6 +112,7 @@ inline VI muli(VI a, VI b) { return _mm256_mullo_epi32(a, b); }
 inline VI madd16(VI a, VI b) { return _mm256_madd_epi16(a, b); }  // pairs of int16, added into int32
 inline VI mul16(VI a, VI b) { return _mm256_mullo_epi16(a, b); }
 inline VI andi(VI a, VI b) { return _mm256_and_si256(a, b); }
+inline VI ori(VI a, VI b) { return _mm256_or_si256(a, b); }
 inline VI maxi(VI a, VI b) { return _mm256_max_epi32(a, b); }
 inline VI mini(VI a, VI b) { return _mm256_min_epi32(a, b); }
 template <int N>

@@ -30,6 +30,7 @@ inline VI subi(VI a, VI b) { return _mm512_sub_epi32(a, b); }
 inline VI muli(VI a, VI b) { return _mm512_mullo_epi32(a, b); }
 inline VI mul16(VI a, VI b) { return _mm512_mullo_epi16(a, b); }
 inline VI andi(VI a, VI b) { return _mm512_and_si512(a, b); }
+inline VI ori(VI a, VI b) { return _mm512_or_si512(a, b); }
 inline VI maxi(VI a, VI b) { return _mm512_max_epi32(a, b); }
 inline VI mini(VI a, VI b) { return _mm512_min_epi32(a, b); }
 template <int N>

@@ -64,7 +64,7 @@ struct Matrices {
 // `extreme`: every code, zero point and group scale at its limit.
 Matrices random_matrix(int kind, int rows, int cols, int group, bool extreme) {
   Matrices m;
-  const int bits = kind == kW8 || kind == kW8A8 ? 8 : 4, groups = (cols + group - 1) / group, top = (1 << bits) - 1;
+  const int bits = kind == kW8 || kind == kW8A8 ? 8 : kind == kW2 ? 2 : kind == kW3 ? 3 : 4, groups = (cols + group - 1) / group, top = (1 << bits) - 1;
   const size_t width = kind == kF32 ? 4 * size_t(cols) : kind <= kBF16 ? 2 * size_t(cols) : (size_t(cols) * bits + 7) / 8;
   m.codes = filled<uint8_t>(rows * width, [&] { return uint8_t(extreme ? 255 : uniform(0, 255)); });
   if (kind == kF32)
@@ -72,13 +72,13 @@ Matrices random_matrix(int kind, int rows, int cols, int group, bool extreme) {
   if (kind == kF16 || kind == kBF16)  // exponents near one
     for (size_t i = 1; i < m.codes.size(); i += 2) m.codes[i] = uint8_t((m.codes[i] & 0x83) | 0x3c);
   const bool per_row = kind == kW8A8 || kind == kW4A8 || kind == kW4A8Two;
-  m.scale = filled<float>(size_t(rows * (per_row ? 1 : groups)), [] { return 0.1f + std::fabs(normal()); });
+  m.scale = filled<float>(size_t(rows * (per_row ? 1 : groups)), [] { return half_to_float(float_to_half(0.1f + std::fabs(normal()))); });
   m.zero = filled<uint8_t>(size_t(rows * groups), [&] { return uint8_t(extreme ? 0 : uniform(0, top)); });
   const int most = rows % 2 ? 8 : 16;  // up to 8 every level fits a signed byte, where some sets are quicker
   m.steps = filled<uint8_t>(size_t(rows * groups), [&] { return uint8_t(extreme ? most : uniform(1, most)); });
   m.source = {kind, rows, cols, bits, group, m.codes.data(), m.scale.data(), kind == kW8A8 ? nullptr : m.zero.data(),
               kind == kW4A8Two ? m.steps.data() : nullptr, nullptr};
-  if ((kind != kW4 && kind != kW8) || rows % 2) return m;
+  if (!has_half_zeros(kind) || rows % 2) return m;
   m.half_zero = filled<uint16_t>(m.zero.size(), [] { return uint16_t(uniform(0x3c00, 0x4700)); });  // 1 to 7
   m.source.zero = nullptr, m.source.half_zero = m.half_zero.data();
   return m;
@@ -130,11 +130,17 @@ std::vector<float> run(const Kernels& k, const Source& s, const Inputs& in, int 
   return y;
 }
 
+// The next larger group that kernels of this kind run.
+int fitting(int kind, int group) {
+  while (!fits_groups(kind, INT32_MAX, group)) group += 8;
+  return group;
+}
+
 void check_matrices(const Kernels& k) {
-  for (int trial = 0; trial < 150; ++trial) {
-    const int kind = trial % 9, rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, trial % 2 ? 11 : 40);
+  for (int trial = 0; trial < 180; ++trial) {
+    const int kind = trial % 11, rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, trial % 2 ? 11 : 40);
     const bool extreme = trial % 5 == 0, one = kind <= kBF16 || kind == kW8A8 || kind == kW4A8;
-    const int group = one ? cols : std::min(cols, 8 * uniform(1, 40));
+    const int group = one ? cols : std::min(cols, fitting(kind, 8 * uniform(1, 40)));
     const Matrices m = random_matrix(kind, rows, cols, group, extreme);
     const Inputs in = random_inputs(tokens, cols, group, extreme);
     std::vector<int32_t> expected, found;
@@ -244,12 +250,14 @@ void check_nm(const Kernels& k) {
 
 void check_bilevel(const Kernels& k) {
   for (int trial = 0; trial < 24; ++trial) {
-    const int rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, trial % 2 ? 3 : 40), group = 8 * uniform(1, 5);
+    const int kind = trial % 4 < 2 ? kBilevel3 : kBilevel4, top = kind == kBilevel3 ? 7 : 15;
+    const int rows = uniform(1, 40), cols = uniform(1, 300), tokens = uniform(1, trial % 2 ? 3 : 40);
+    const int group = fitting(kind, 8 * uniform(1, 5));
     const int groups = (cols + group - 1) / group, runs = (rows + 15) / 16;
-    const auto codes = filled<uint8_t>(size_t(rows * cols), [] { return uint8_t(uniform(0, 15)); });
+    const auto codes = filled<uint8_t>(size_t(rows * cols), [&] { return uint8_t(uniform(0, top)); });
     const auto statistics = filled<uint8_t>(size_t(rows * groups), [] { return uint8_t(uniform(0, 255)); });
     const auto ranges = filled<uint16_t>(size_t(runs * groups * 4), [] { return float_to_half(0.1f + std::fabs(normal())); });
-    const Pieces pieces{kBilevel, rows, cols, group, {codes.data(), statistics.data(), ranges.data()},
+    const Pieces pieces{kind, rows, cols, group, {codes.data(), statistics.data(), ranges.data()},
                         {int64_t(codes.size()), int64_t(statistics.size()), int64_t(ranges.size())}};
     const Inputs in = random_inputs(tokens, cols, group, false);
     check(near(k, pieces, in, tokens),

@@ -55,8 +55,8 @@ def sample(
     """
     if kind in PLAIN:
         return plain(kind, rows, cols, rng)
-    bits = bits or (8 if kind in (cpu.W8, cpu.W8A8) else 4)
-    group = cols if kind in ONE_GROUP else min(group, cols)
+    bits = bits or {cpu.W2: 2, cpu.W3: 3, cpu.W8: 8, cpu.W8A8: 8}.get(kind, 4)
+    group = cols if kind in ONE_GROUP else min(fitting(kind, group), cols)
     top, groups = (1 << bits) - 1, -(-cols // group)
     codes = np.full((rows, cols), top) if extreme else rng.integers(0, top + 1, (rows, cols))
     zero = (
@@ -69,9 +69,16 @@ def sample(
         if kind == cpu.W4A8_TWO
         else None
     )
-    scale = (0.1 + rng.random((rows, 1 if kind in INTEGER else groups))).astype(np.float32)
+    scale = (0.1 + rng.random((rows, 1 if kind in INTEGER else groups))).astype(np.float16).astype(np.float32)
     part = (bits, group, pack(codes.astype(np.uint8), bits), scale, zero, steps)
     return Sample(kind, part, *meaning(part, codes, cols))
+
+
+def fitting(kind: int, group: int) -> int:
+    """The next larger group that kernels of this kind run."""
+    if kind == cpu.W3:
+        return 16 if group <= 16 else -(-group // 32) * 32
+    return -(-group // 16) * 16 if kind == cpu.W2 else group
 
 
 def meaning(part: cpu.Part, codes: Array, cols: int) -> tuple[Array, Array]:

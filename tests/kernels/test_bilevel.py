@@ -19,6 +19,8 @@ SHAPES = [
     (16, 16, 16, 3),
     (17, 33, 16, 4),
     (31, 97, 8, 3),
+    (31, 97, 32, 3),
+    (21, 100, 96, 2),
     (33, 576, 16, 3),
     (65, 1031, 264, 4),
     (48, 257, 1000, 3),
@@ -50,7 +52,7 @@ def random_operand(rows: int, cols: int, group: int, bits: int, seed: int = 0) -
 
 def packed(operand: cpu.Operand, isa: str) -> _native.Matrix:
     choice = cpu.choose(operand)
-    assert choice.kernel == "bilevel"
+    assert choice.kernel in ("bilevel3", "bilevel4")
     return cpu.pack([operand], choice, isa=isa)
 
 
@@ -114,9 +116,11 @@ def test_whole_runs_are_stacked(isa: str) -> None:
 
 
 def test_nothing_is_decoded_in_memory() -> None:
-    """Nibbles, a byte of statistics for 16 weights, and 8 bytes of ranges for 256 of them."""
-    operand = random_operand(576, 1536, 16, 3)
-    assert all(packed(operand, isa).nbytes * 8 <= 4.76 * 576 * 1536 for isa in ISAS if isa != "scalar")
+    """Codes, a byte of statistics for 16 weights, and 8 bytes of ranges for 256 of them."""
+    for bits in (3, 4):
+        operand = random_operand(576, 1536, 16, bits)
+        most = (bits + 0.76) * 576 * 1536 / 8
+        assert all(packed(operand, isa).nbytes <= most for isa in ISAS if isa != "scalar")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_nothing_is_decoded_in_memory() -> None:
 )
 def test_why_it_declines(layout: Bilevel, says: str) -> None:
     reasons = dict(cpu.choose(cpu.Operand((32, 64), layout, {})).declined)
-    assert says in reasons["bilevel"]
+    assert says in reasons["bilevel4"]
 
 
 def test_wrong_pieces_are_refused() -> None:
@@ -139,8 +143,8 @@ def test_wrong_pieces_are_refused() -> None:
         np.zeros(2 * 2 * 4, np.float16),
     )
 
-    def build(*arrays: Array, group: int = 16) -> None:
-        _native.structured(cpu.BILEVEL, 20, 32, group, arrays)
+    def build(*arrays: Array, group: int = 16, kind: int = cpu.BILEVEL4) -> None:
+        _native.structured(kind, 20, 32, group, arrays)
 
     build(codes, statistics, ranges)
     with pytest.raises(ValueError, match="a code is needed"):
@@ -151,6 +155,12 @@ def test_wrong_pieces_are_refused() -> None:
         build(codes, statistics, ranges[4:])
     with pytest.raises(ValueError, match="a code may be at most 15"):
         build(codes + 16, statistics, ranges)
-    for group in (0, -16, 12):
-        with pytest.raises(ValueError, match="multiple of 8 columns"):
+    with pytest.raises(ValueError, match="a code may be at most 7"):
+        build(codes + 8, statistics, ranges, kind=cpu.BILEVEL3)
+    with pytest.raises(ValueError, match="16 or a multiple of 32 columns, or one a row, got 8"):
+        build(codes, statistics, ranges, group=8, kind=cpu.BILEVEL3)
+    for group in (0, -16):
+        with pytest.raises(ValueError, match="at least one column"):
             build(codes, statistics, ranges, group=group)
+    with pytest.raises(ValueError, match="multiple of 8 columns"):
+        build(codes, statistics, ranges, group=12)

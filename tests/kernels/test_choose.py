@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from intaglio.formats import NM, Activation, Csr, Floating, Format, Integer, Mixed, TwoLevel
+from intaglio.formats import NM, Activation, Bilevel, Csr, Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.formats.pack import pack
 from intaglio.kernels import cpu
 from intaglio.types import State
@@ -51,7 +51,14 @@ def operand(form: Format, activation: Activation | None = None) -> cpu.Operand:
         (Floating("float16"), INT8, "float16"),
         (Floating("bfloat16"), None, "bfloat16"),
         (Integer(bits=4, group_size=16), None, "w4"),
-        (Integer(bits=3), None, "w4"),
+        (Integer(bits=3), None, "w3"),
+        (Integer(bits=3, group_size=16), None, "w3"),
+        (Integer(bits=3, group_size=8), None, "w4"),
+        (Integer(bits=2, group_size=48), None, "w2"),
+        (Integer(bits=2, group_size=24), None, "w4"),
+        (Bilevel(3), None, "bilevel3"),
+        (Bilevel(4), None, "bilevel4"),
+        (Bilevel(3, group_size=24), None, "bilevel4"),
         (Integer(bits=6, group_size=16), None, "w8"),
         (Integer(bits=8, symmetric=True), None, "w8"),
         (Integer(bits=8, symmetric=True), INT8, "w8a8"),

@@ -14,12 +14,14 @@ from intaglio.types import Array
 from tests.kernels.matrices import INTEGER, PLAIN, meaning, quantized, sample
 
 ISAS = _native.isas()
-KINDS = range(9)
+KINDS = range(cpu.CSR)
+CODED = (cpu.W2, cpu.W3, cpu.W4, cpu.W8)  # codes that multiply floats
 # rows, cols, group, bits (0: the widest of the kind)
 SHAPES = [
     (1, 1, 64, 0),
     (7, 5, 64, 0),
     (17, 8, 8, 0),
+    (18, 80, 16, 0),
     (31, 97, 32, 0),
     (33, 64, 64, 0),
     (65, 129, 40, 0),
@@ -167,7 +169,7 @@ def test_linear(isa: str, kind: int, rows: int, cols: int, group: int, bits: int
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", [cpu.F32, cpu.W4, cpu.W8])
+@pytest.mark.parametrize("kind", [cpu.F32, *CODED])
 def test_linear_of_many_tokens(isa: str, kind: int) -> None:
     """More tokens than partial sums are kept for, more columns than a panel."""
     rng = np.random.default_rng(0)
@@ -196,8 +198,8 @@ def test_a_token_does_not_depend_on_its_batch(isa: str, kind: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kind", [cpu.W4, cpu.W8])
-@pytest.mark.parametrize(("cols", "group"), [(7, 64), (257, 1000), (520, 264), (16384 + 57, 320)])
+@pytest.mark.parametrize("kind", CODED)
+@pytest.mark.parametrize(("cols", "group"), [(7, 64), (97, 16), (257, 1000), (520, 264), (16384 + 57, 320)])
 def test_runs_of_codes_are_cut_alike_for_one_token_and_many(
     isa: str, kind: int, cols: int, group: int
 ) -> None:
@@ -267,6 +269,13 @@ def test_matrices_stay_when_their_neighbours_go() -> None:
             assert np.array_equal(matrix.accumulate(q), q.astype(np.int64) @ m.levels.T)
 
 
+@pytest.mark.parametrize(("kind", "bits"), [(cpu.W2, 2), (cpu.W3, 3), (cpu.W4, 4), (cpu.W8, 8)])
+def test_codes_are_read_in_as_many_bits_as_they_have(kind: int, bits: int) -> None:
+    """And a scale and a zero of 16 bits for each group."""
+    m = sample(kind, 64, 2048, np.random.default_rng(5), group=64)
+    assert all(m.packed(isa).nbytes * 8 / m.w.size <= bits + 0.5 for isa in ISAS if isa != "scalar")
+
+
 def test_packed_stream_stays_small() -> None:
     m = sample(cpu.W4A8_TWO, 64, 4096, np.random.default_rng(5), group=64)
     assert all(m.packed(isa).nbytes * 8 / m.w.size <= 4.27 for isa in ISAS if isa != "scalar")
@@ -309,14 +318,19 @@ def test_wrong_parts_are_refused(part: tuple[object, ...], says: str) -> None:
 def test_wrong_arguments_are_refused() -> None:
     m = sample(cpu.F32, 3, 24, np.random.default_rng(8))
     packed = m.packed("")
-    with pytest.raises(ValueError, match="multiple of 8 columns, got 12"):
+    with pytest.raises(ValueError, match="multiple of 8 columns, or one a row, got 12"):
         sample(cpu.W4, 3, 24, np.random.default_rng(8), group=12).packed("")
+    bits_and_groups = ((cpu.W2, 2, 8, "a multiple of 16"), (cpu.W3, 3, 48, "16 or a multiple of 32"))
+    for kind, bits, group, says in bits_and_groups:
+        part = sample(cpu.W4, 3, 96, np.random.default_rng(8), bits=bits, group=group).part
+        with pytest.raises(ValueError, match=f"groups must be of {says} columns, or one a row, got {group}"):
+            _native.Matrix(kind, 96, [part])
     with pytest.raises(ValueError, match="not 'mmx'"):
         m.packed("mmx")
     with pytest.raises(ValueError, match="at least one part"):
         _native.Matrix(cpu.F32, 24, [])
     with pytest.raises(ValueError, match="unknown kind"):
-        _native.Matrix(9, 24, [m.part])
+        _native.Matrix(cpu.CSR, 24, [m.part])
     with pytest.raises(ValueError, match="24 columns"):
         packed.linear(np.zeros((1, 23), np.float32))
     with pytest.raises(ValueError, match="no integer accumulator"):

@@ -1,4 +1,4 @@
-// Bilevel matrices in tiles: codes of 4 bits, a byte of statistics for each row and group where others have their zeros,
+// Bilevel matrices in tiles: codes of 3 or 4 bits, a byte of statistics for each row and group where others have their zeros,
 // and behind all tiles the ranges of each run of rows, float16 [groups][4]; a tile is part of one run.
 #pragma once
 #include "layout.h"
@@ -11,7 +11,7 @@ inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
   const Layout l = layout_of(&m);
   const int64_t groups = group_count(m.cols, m.group);
   if (to) {
-    const Source s{kW4, m.rows, m.cols, 8, m.group, from->array[0], nullptr, nullptr, nullptr, nullptr};
+    const Source s{m.kind, m.rows, m.cols, 8, m.group, from->array[0], nullptr, nullptr, nullptr, nullptr};
     const auto* statistics = static_cast<const uint8_t*>(from->array[1]);
     for (int32_t r = 0; r < m.rows; ++r) {
       uint8_t* tile = static_cast<uint8_t*>(to) + r / L * l.bytes;
@@ -24,7 +24,7 @@ inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
 }
 
 inline size_t lay_any(const Pieces* from, void* to) {
-  return from->kind == kBilevel ? lay_bilevel_tiles(from, to) : lay(from, to);
+  return is_bilevel(from->kind) ? lay_bilevel_tiles(from, to) : lay(from, to);
 }
 
 }  // namespace

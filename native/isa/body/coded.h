@@ -15,11 +15,9 @@ namespace {
 
 constexpr int32_t kBlockTokens = 64, kBlockShorts = 1 << 17;  // of a block, at most
 constexpr int kOneTokensTiles = 2;  // that are read side by side for one token; a call's rows begin with pairs of tiles
-constexpr int kRunTiles = kRun / L;  // that a run of rows has, of kBilevel
+constexpr int kRunTiles = kRun / L;  // that a run of rows has, of bilevel matrices
 static_assert(kRunTiles % kOneTokensTiles == 0 || kRunTiles == 1);
 
-template <int32_t Kind>
-constexpr int kBitsOf = Kind == kW8 ? 8 : 4;  // in memory
 template <int Bits>
 constexpr int32_t kRunColumns = Bits == 8 ? 256 : 4096;  // whose products fit an integer, two to a lane
 
@@ -49,8 +47,11 @@ struct Grid {
   VF scale, zero;
 };
 
-INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g) {
-  return {loadf(tile.scales + g * L), load_half(reinterpret_cast<const uint16_t*>(tile.zeros) + g * L)};
+INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g, bool half_scales) {
+  const auto half = [&](const void* table) __attribute__((always_inline)) {
+    return load_half(static_cast<const uint16_t*>(table) + g * L);
+  };
+  return {half_scales ? half(tile.scales) : loadf(tile.scales + g * L), half(tile.zeros)};
 }
 
 // What the statistics of a run of rows are coded by.
@@ -66,10 +67,10 @@ struct Range {
 
 // f(r, grid) for the tiles.
 template <int32_t Kind, int R, class F>
-INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], int64_t g, const F& f) {
-  if constexpr (Kind != kBilevel) {
+INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], int64_t g, bool half_scales, const F& f) {
+  if constexpr (!is_bilevel(Kind)) {
     INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) f(r, grid_of(tile[r], g));
+    for (int r = 0; r < R; ++r) f(r, grid_of(tile[r], g, half_scales));
   } else {
     INTAGLIO_UNROLL
     for (int first = 0; first < R; first += kRunTiles) {
@@ -80,20 +81,31 @@ INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], int64_t g, const F& f) {
   }
 }
 
-// Two columns at a time of R words times T tokens, `stride` apart.
-template <int Bits, int R, int T, int J = 0>
-INTAGLIO_INLINE void add_pairs(const VI (&words)[R], const int16_t* q, int64_t stride, VI (&sum)[R][T]) {
-  if constexpr (J < 16 / Bits) {
+// Pair J of a unit: two columns, one in each half of a lane.
+template <int Bits, int J>
+INTAGLIO_INLINE VI pair_of(const VI (&words)[unit_words(Bits)]) {
+  constexpr int kPer = word_pairs(Bits), kWord = J / kPer;
+  if constexpr (kWord < unit_words(Bits))
+    return andi(shr<Bits * (J % kPer)>(words[kWord]), seti(0x10001 * ((1 << Bits) - 1)));
+  else
+    return ori(ori(andi(shr<15>(words[0]), seti(0x10001)), andi(shr<14>(words[1]), seti(0x20002))),
+               andi(shr<13>(words[2]), seti(0x40004)));
+}
+
+// Pairs [J, End) of R units times T tokens, `stride` apart.
+template <int Bits, int J, int End, int R, int T>
+INTAGLIO_INLINE void add_pairs(const VI (&units)[R][unit_words(Bits)], const int16_t* q, int64_t stride, VI (&sum)[R][T]) {
+  if constexpr (J < End) {
     VI codes[R];
     INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) codes[r] = andi(shr<Bits * J>(words[r]), seti(Bits == 8 ? 0x00ff00ff : 0x000f000f));
+    for (int r = 0; r < R; ++r) codes[r] = pair_of<Bits, J>(units[r]);
     INTAGLIO_UNROLL
     for (int t = 0; t < T; ++t) {
       const VI two = spread4(reinterpret_cast<const int8_t*>(q + t * stride + 2 * J));
       INTAGLIO_UNROLL
       for (int r = 0; r < R; ++r) sum[r][t] = dot16(sum[r][t], codes[r], two);
     }
-    add_pairs<Bits, R, T, J + 1>(words, q, stride, sum);
+    add_pairs<Bits, J + 1, End>(units, q, stride, sum);
   }
 }
 
@@ -105,28 +117,67 @@ struct CodedStreams {
   int64_t ldq;
 };
 
-// The next so many words of every row times T tokens.
-template <int Bits, int R, int T>
-INTAGLIO_INLINE void coded_run(CodedStreams& s, int64_t words, VI (&sum)[R][T]) {
-  fill(sum, seti(0));
-  for (; words; --words, s.codes += kVector, s.q += 32 / Bits) {
-    VI of[R];
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const uint8_t* at = s.codes + r * s.stride;
-      if (T == 1) prefetch_far(at + s.ahead);
-      of[r] = loadi(at);
-    }
-    add_pairs<Bits, R, T>(of, s.q, s.ldq, sum);
+// The units that come next.
+template <int Bits, bool Ask, int R>
+INTAGLIO_INLINE void load_units(const CodedStreams& s, VI (&units)[R][unit_words(Bits)]) {
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * unit_words(Bits); ++i) {
+    const int r = i / unit_words(Bits), word = i % unit_words(Bits);
+    const uint8_t* at = s.codes + r * s.stride + word * kVector;
+    if (Ask) prefetch_far(at + s.ahead);
+    units[r][word] = loadi(at);
   }
+}
+
+template <int Bits>
+INTAGLIO_INLINE void pass_unit(CodedStreams& s) {
+  s.codes += unit_words(Bits) * kVector, s.q += unit_columns(Bits);
+}
+
+// The next so many units of every row times T tokens.
+template <int Bits, int R, int T>
+INTAGLIO_INLINE void coded_run(CodedStreams& s, int64_t units, VI (&sum)[R][T]) {
+  fill(sum, seti(0));
+  for (; units; --units, pass_unit<Bits>(s)) {
+    VI of[R][unit_words(Bits)];
+    load_units<Bits, T == 1>(s, of);
+    add_pairs<Bits, 0, unit_columns(Bits) / 2>(of, s.q, s.ldq, sum);
+  }
+}
+
+// The next columns of every row, a group or what is left of one, times T tokens.
+template <int Bits, int R, int T>
+INTAGLIO_INLINE void coded_group(CodedStreams& s, int64_t columns, VF (&sum)[R][T]) {
+  constexpr int64_t kMost = kRunColumns<Bits> / unit_columns(Bits);
+  int64_t units = div_up(columns, unit_columns(Bits));
+  VI part[R][T];
+  coded_run<Bits>(s, units < kMost ? units : kMost, part);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
+  while ((units -= kMost) > 0) {
+    coded_run<Bits>(s, units < kMost ? units : kMost, part);
+    INTAGLIO_UNROLL
+    for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = addf(sum[i / T][i % T], to_float(part[i / T][i % T]));
+  }
+}
+
+// The same of a group that is half a unit of 3 bits.
+template <bool Second, int R, int T>
+INTAGLIO_INLINE void half_unit(CodedStreams& s, VF (&sum)[R][T]) {
+  VI units[R][3], part[R][T];
+  load_units<3, T == 1 && !Second>(s, units);
+  fill(part, seti(0));
+  add_pairs<3, Second ? 8 : 0, Second ? 16 : 8>(units, s.q, s.ldq, part);
+  if (Second) pass_unit<3>(s);
+  INTAGLIO_UNROLL
+  for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
 }
 
 // R tiles times tokens t.. of the block, which begins with `token`.
 template <int32_t Kind, int R, int T>
 void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t t, int32_t token, int32_t row, int32_t row1,
                  const Output* out) {
-  constexpr int Bits = kBitsOf<Kind>, N = 32 / Bits;
-  constexpr int64_t kMost = kRunColumns<Bits> / N;
+  constexpr int Bits = unit_bits(Kind);
   Tile tile[R];
   for (int r = 0; r < R; ++r) tile[r] = tile_at(w, l, row + r * L);
   if (T == 1) ask_for_tables<R>(tile[0].codes, l);
@@ -136,18 +187,11 @@ void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t
   VF y[R][T];
   fill(y, setf(0));
   for (int64_t g = 0, left = w->cols; g < groups; ++g, ++total, left -= w->group) {
-    int64_t words = div_up(left < w->group ? left : w->group, N);
-    VI part[R][T];
     VF sum[R][T];
-    coded_run<Bits>(streams, words < kMost ? words : kMost, part);
-    INTAGLIO_UNROLL
-    for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
-    while ((words -= kMost) > 0) {
-      coded_run<Bits>(streams, words < kMost ? words : kMost, part);
-      INTAGLIO_UNROLL
-      for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = addf(sum[i / T][i % T], to_float(part[i / T][i % T]));
-    }
-    each_grid<Kind>(tile, g, [&](int r, const Grid& grid) __attribute__((always_inline)) {
+    if (Bits != 3 || w->group != 16) coded_group<Bits>(streams, left < w->group ? left : w->group, sum);
+    else if (g % 2) half_unit<true>(streams, sum);
+    else half_unit<false>(streams, sum);
+    each_grid<Kind>(tile, g, groups > 1, [&](int r, const Grid& grid) __attribute__((always_inline)) {
       INTAGLIO_UNROLL
       for (int i = 0; i < T; ++i)
         y[r][i] = fma(grid.scale, fnma(grid.zero, setf(total[i * groups]), sum[r][i]), y[r][i]);
@@ -178,7 +222,7 @@ int32_t coded_by_tiles(const Matrix* w, const CodedInputs& x, int32_t n, int32_t
 template <int32_t Kind>
 void coded_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                    const Output* out) {
-  constexpr int kTogether = Kind == kBilevel ? 1 : kCodedTiles;
+  constexpr int kTogether = is_bilevel(Kind) ? 1 : kCodedTiles;
   CodedInputs inputs(w);
   int32_t n = 0;  // tokens of a block
   for (int32_t token = token0; inputs.most() && token < token1; token += n) {
@@ -195,9 +239,14 @@ void coded_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_
 
 inline void coded_rows(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                        const Output* out) {
-  if (w->kind == kW4) coded_rows_of<kW4>(w, x, token0, token1, row0, row1, out);
-  else if (w->kind == kW8) coded_rows_of<kW8>(w, x, token0, token1, row0, row1, out);
-  else coded_rows_of<kBilevel>(w, x, token0, token1, row0, row1, out);
+  switch (w->kind) {
+    case kW2: return coded_rows_of<kW2>(w, x, token0, token1, row0, row1, out);
+    case kW3: return coded_rows_of<kW3>(w, x, token0, token1, row0, row1, out);
+    case kW4: return coded_rows_of<kW4>(w, x, token0, token1, row0, row1, out);
+    case kW8: return coded_rows_of<kW8>(w, x, token0, token1, row0, row1, out);
+    case kBilevel3: return coded_rows_of<kBilevel3>(w, x, token0, token1, row0, row1, out);
+    default: return coded_rows_of<kBilevel4>(w, x, token0, token1, row0, row1, out);
+  }
 }
 
 }  // namespace

@@ -172,7 +172,7 @@ inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t r
 
 inline void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                    const Output* out) {
-  if (is_coded(w->kind)) return coded_rows(w, x, token0, token1, row0, row1, out);
+  if (has_units(w->kind)) return coded_rows(w, x, token0, token1, row0, row1, out);
   if (!is_tiled(w->kind)) return structure_rows(w, x, token0, token1, row0, row1, out);
   const Job job{w, x, row1, out, nullptr, 0};
   if (is_int8(w->kind)) integer_rows(job, token0, token1, row0);

@@ -23,6 +23,12 @@ inline int64_t value_bytes(const PageLayout* l) {
 // Bytes of the codes of L channels of V, all slots.
 inline int64_t value_block_bytes(const PageLayout* l) { return int64_t(kPage) * L * l->bits / 8; }
 
+// Where a code is: a byte, and the shift of its bits there.
+struct Place {
+  int64_t byte;
+  int32_t shift;
+};
+
 // Where the codes of a slot lie in a block of channels: the byte of lane 0, and the shift within a lane.
 inline Place value_place(const PageLayout* l, int32_t slot) {
   const int32_t n = 16 / l->bits, j = slot % (kPage / 2);

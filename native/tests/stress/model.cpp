@@ -16,7 +16,8 @@ bool one_group(int kind) { return is_plain(kind) || kind == kW8A8 || kind == kW4
 
 int random_bits(Random& random, int kind) {
   if (kind == kW8A8) return 8;
-  return kind == kW8 ? random.integer(5, 8) : random.integer(2, 4);
+  if (kind == kW8) return random.integer(5, 8);
+  return random.integer(2, kind == kW2 ? 2 : kind == kW3 ? 3 : 4);
 }
 
 void fill_plain(Weights& w, Random& random) {
@@ -145,7 +146,9 @@ class Program {
 }  // namespace
 
 Weights::Weights(Random& random, int kind, int rows, int cols) {
-  const int group = one_group(kind) ? cols : std::min(cols, 8 * random.integer(1, 8));
+  int group = 8 * random.integer(1, 8);
+  while (!fits_groups(kind, INT32_MAX, group)) group += 8;
+  group = one_group(kind) ? cols : std::min(cols, group);
   source = {kind, rows, cols, is_plain(kind) ? 0 : random_bits(random, kind), group, nullptr, nullptr, nullptr, nullptr, nullptr};
   fill(random);
 }

@@ -31,9 +31,9 @@ from intaglio.kernels import groups, pieces
 from intaglio.types import Array, State
 
 # As in native/kernels.h
-F32, F16, BF16, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(9)
-CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8, BILEVEL, TRITS = range(9, 19)
-GROUPS = 20
+F32, F16, BF16, W2, W3, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(11)
+CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8 = range(11, 19)
+BILEVEL3, BILEVEL4, TRITS, GROUPS = range(19, 23)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -77,16 +77,28 @@ def _coded(m: Operand, bits: range, *, int8: bool) -> Integer | TwoLevel | str:
     if not isinstance(form, Integer | TwoLevel):
         return f"runs integer codes, got {_name(form)}"
     if form.bits not in bits:
-        return f"runs codes of {bits[0]} to {bits[-1]} bits, got {form.bits}"
+        some = f"{bits[0]} to {bits[-1]}" if len(bits) > 1 else bits[0]
+        return f"runs codes of {some} bits, got {form.bits}"
     if int8 and m.activation is None:
         return "reads int8 activations, got float ones"
     if int8 and m.activation != Integer(bits=8, symmetric=True):
         return f"reads symmetric int8 activations with one scale a token, got {m.activation}"
     if int8 and isinstance(form, Integer) and form.zero == "float16":
         return "runs whole zero points, got float16 ones"
-    if form.group_size is not None and form.group_size % 8 and form.group_size < m.shape[1]:
-        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
-    return form
+    return _unfit(m, form.group_size, bits[-1]) or form
+
+
+def _unfit(m: Operand, group_size: int | None, bits: int) -> str | None:
+    """Why groups do not begin and end where a kernel of so many bits can: native/kernels.h, fits_groups."""
+    whole, half = {2: 16, 3: 32}.get(bits, 8), bits == 3
+    if (
+        group_size is None
+        or group_size >= m.shape[1]
+        or group_size % whole == 0
+        or (half and group_size == 16)
+    ):
+        return None
+    return f"needs groups of {'16 or ' if half else ''}a multiple of {whole} columns, got {group_size}"
 
 
 def _two_level(m: Operand) -> str | None:
@@ -197,17 +209,20 @@ def _nm(value: str) -> Callable[[Operand], str | None]:
     return declines
 
 
-def _bilevel(m: Operand) -> str | None:
-    form = m.layout
-    if not isinstance(form, Bilevel):
-        return f"runs bilevel, got {_name(form)}"
-    if form.rows != pieces.RUN:
-        return f"needs runs of {pieces.RUN} rows, got {form.rows}"
-    if max(form.scale_bits, form.zero_bits) > 4:
-        return f"runs statistics of up to 4 bits, got {form.scale_bits} and {form.zero_bits}"
-    if form.group_size % 8 and form.group_size < m.shape[1]:
-        return f"needs groups of a multiple of 8 columns, got {form.group_size}"
-    return None
+def _bilevel(bits: int) -> Callable[[Operand], str | None]:
+    def declines(m: Operand) -> str | None:
+        form = m.layout
+        if not isinstance(form, Bilevel):
+            return f"runs bilevel, got {_name(form)}"
+        if form.bits > bits:
+            return f"runs codes of up to {bits} bits, got {form.bits}"
+        if form.rows != pieces.RUN:
+            return f"needs runs of {pieces.RUN} rows, got {form.rows}"
+        if max(form.scale_bits, form.zero_bits) > 4:
+            return f"runs statistics of up to 4 bits, got {form.scale_bits} and {form.zero_bits}"
+        return _unfit(m, form.group_size, bits)
+
+    return declines
 
 
 def _name(layout: Layout | type[Layout]) -> str:
@@ -230,6 +245,8 @@ CANDIDATES = (
     Candidate("w8a8", W8A8, _row_w8a8),
     Candidate("groups", GROUPS, groups.declines),
     Candidate("w4a8-group", W4A8_GROUP, _group_w4a8),
+    Candidate("w2", W2, _weights_only(range(2, 3))),
+    Candidate("w3", W3, _weights_only(range(2, 4))),
     Candidate("w4", W4, _weights_only(range(2, 5))),
     Candidate("w8", W8, _weights_only(range(5, 9))),
     Candidate("float16", F16, _plain("float16")),
@@ -244,7 +261,8 @@ CANDIDATES = (
     Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
     Candidate("nm", NM16, _nm("float16")),
     Candidate("nm-int8", NM8, _nm("int8")),
-    Candidate("bilevel", BILEVEL, _bilevel),
+    Candidate("bilevel3", BILEVEL3, _bilevel(3)),
+    Candidate("bilevel4", BILEVEL4, _bilevel(4)),
     Candidate("trits", TRITS, _only(Trits)),
     Candidate("decode-then-matmul", F32, lambda m: None),
 )
@@ -273,7 +291,7 @@ def part(m: Operand, choice: Choice) -> Part:
 
 def stacks(m: Operand, choice: Choice) -> bool:
     """Whether rows of another such matrix may follow: not of most structures, nor behind a run not full."""
-    if choice.kind == BILEVEL:
+    if choice.kind in (BILEVEL3, BILEVEL4):
         return m.shape[0] % pieces.RUN == 0
     return choice.kind < CSR or choice.kind == GROUPS
 
