@@ -124,6 +124,19 @@ def test_nothing_is_decoded_in_memory() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layout", "kernel"),
+    [
+        (Bilevel(3), "bilevel3"),
+        (Bilevel(2, group_size=64), "bilevel3"),
+        (Bilevel(3, group_size=24), "bilevel4"),
+        (Bilevel(4), "bilevel4"),
+    ],
+)
+def test_which_kernel_runs_it(layout: Bilevel, kernel: str) -> None:
+    assert cpu.choose(cpu.Operand((32, 128), layout, {})).kernel == kernel
+
+
+@pytest.mark.parametrize(
     ("layout", "says"),
     [
         (Bilevel(rows=32), "runs of 16 rows, got 32"),

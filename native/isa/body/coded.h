@@ -120,12 +120,12 @@ struct CodedStreams {
 // The units that come next.
 template <int Bits, bool Ask, int R>
 INTAGLIO_INLINE void load_units(const CodedStreams& s, VI (&units)[R][unit_words(Bits)]) {
+  constexpr int kWords = unit_words(Bits);
   INTAGLIO_UNROLL
-  for (int i = 0; i < R * unit_words(Bits); ++i) {
-    const int r = i / unit_words(Bits), word = i % unit_words(Bits);
-    const uint8_t* at = s.codes + r * s.stride + word * kVector;
+  for (int i = 0; i < R * kWords; ++i) {
+    const uint8_t* at = s.codes + i / kWords * s.stride + i % kWords * kVector;
     if (Ask) prefetch_far(at + s.ahead);
-    units[r][word] = loadi(at);
+    units[i / kWords][i % kWords] = loadi(at);
   }
 }
 
