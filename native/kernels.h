@@ -35,8 +35,9 @@ enum Kind : int32_t {
   kNm8 = 18,      // the same of int8, one scale a row                                     x float
   kBilevel3 = 19, // codes of 2..3 bits, (q - zero) * scale per group, both coded in their turn,   x float
   kBilevel4 = 20, // codes of 2..4 bits                                                    x float
-  kTrits = 21,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
-  kGroups = 22,   // codes of 4 bits, then of 6, then of 8, symmetric in groups            x int8, a scale a group
+  kBitmask = 21,  // float16 anywhere in a matrix, and a bit for each element              x float
+  kTrits = 22,    // planes of digits -1, 0, 1, a scale a plane, row and group             x float
+  kGroups = 23,   // codes of 4 bits, then of 6, then of 8, symmetric in groups            x int8, a scale a group
 };
 
 constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }

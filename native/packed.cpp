@@ -3,11 +3,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -183,6 +186,18 @@ void check_bilevel(const Pieces& p) {
   check_range(static_cast<const uint8_t*>(p.array[0]), p.length[0], p.kind == kBilevel3 ? 7 : 15, "a code");
 }
 
+// A bit for each element, none behind the last column, and a value for each that is set.
+void check_bitmask(const Pieces& p) {
+  const auto* mask = static_cast<const uint8_t*>(p.array[0]);
+  const int64_t bytes = div_up(p.cols, 8);
+  require(p.length[0] == p.rows * bytes, "a mask has a bit for each element of a row, in whole bytes");
+  const int behind = 0xff & ~(0xff >> (8 * bytes - p.cols));
+  for (int64_t r = 0; r < p.rows; ++r) require(!(mask[(r + 1) * bytes - 1] & behind), "a mask has a bit behind its last column");
+  const int64_t set = std::transform_reduce(mask, mask + p.length[0], int64_t(0), std::plus<>(),
+                                            [](uint8_t b) { return int64_t(std::popcount(b)); });
+  require(set == p.length[1], "a mask of " + std::to_string(set) + " bits needs as many values, got " + std::to_string(p.length[1]));
+}
+
 void check_trits(const Pieces& p) {
   require(p.group > 0, "trits need groups of at least one column");
   const int64_t tables = p.rows * group_count(p.cols, p.group), planes = p.length[1] / tables;
@@ -234,6 +249,7 @@ void check_pieces(const Pieces& p) {
     case kNm8: return check_nm(p);
     case kBilevel3:
     case kBilevel4: return check_bilevel(p);
+    case kBitmask: return check_bitmask(p);
     case kTrits: return check_trits(p);
     case kGroups: return check_groups(p);
     default: require(false, "kind " + std::to_string(p.kind) + " is no structure");

@@ -67,7 +67,7 @@ void pack_into(PackedMatrix* self, int kind, int cols, const std::vector<Part>& 
 // The bytes of an element of each array a kind is made of.
 const std::vector<int>& piece_widths(int kind) {
   static const std::vector<int> none, csr = {4, 2, 2}, lookup = {1, 2}, bsr4 = {4, 2, 1, 2, 1}, bsr16 = {4, 2, 2};
-  static const std::vector<int> even_rows = {2, 2}, block_diagonal = {2}, nm = {1, 2}, nm8 = {1, 1, 4}, bilevel = {1, 1, 2};
+  static const std::vector<int> even_rows = {2, 2}, block_diagonal = {2}, nm = {1, 2}, nm8 = {1, 1, 4}, bilevel = {1, 1, 2}, bitmask = {1, 2};
   static const std::vector<int> trits = {1, 2}, groups = {1, 1, 1, 2};
   switch (kind) {
     case kCsr: return csr;
@@ -80,6 +80,7 @@ const std::vector<int>& piece_widths(int kind) {
     case kNm8: return nm8;
     case kBilevel3:
     case kBilevel4: return bilevel;
+    case kBitmask: return bitmask;
     case kTrits: return trits;
     case kGroups: return groups;
     default: return none;

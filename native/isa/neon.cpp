@@ -51,6 +51,11 @@ inline VF load_half(const uint16_t* p) {
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
   return loadf(x);
 }
+inline VF halves(uint8x8_t v) {
+  uint8_t bytes[8];
+  uint16_t x[L];
+  return vst1_u8(bytes, v), memcpy(x, bytes, 8), load_half(x);
+}
 inline void store_half(uint16_t* p, VF v) {
   float x[L];
   storef(x, v);
@@ -61,7 +66,25 @@ inline VF divf(VF a, VF b) { return vdivq_f32(a, b); }
 inline VI to_int(VF v) { return vcvtnq_s32_f32(v); }
 inline void store_half(uint16_t* p, VF v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
 inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline VF halves(uint8x8_t v) { return vcvt_f32_f16(vreinterpret_f16_u8(v)); }
 #endif
+
+// For each nibble of a mask, which bytes of 4 halves go where it is set.
+struct Expansion {
+  uint8_t from[16][8];
+  constexpr Expansion() : from() {
+    for (int mask = 0; mask < 16; ++mask)
+      for (int lane = 0, next = 0; lane < 4; ++lane) {
+        const bool set = mask >> lane & 1;
+        from[mask][2 * lane] = uint8_t(set ? 2 * next : 0xff), from[mask][2 * lane + 1] = uint8_t(set ? 2 * next + 1 : 0xff);
+        next += set;
+      }
+  }
+};
+constexpr Expansion kExpansion;
+inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
+  return halves(vtbl1_u8(vld1_u8((const uint8_t*)p), vld1_u8(kExpansion.from[mask])));
+}
 
 inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
   const VF four = load_half(p);

@@ -120,6 +120,7 @@ float structure_dot(const Matrix* w, int32_t r, const Activations* a, int32_t t)
     case kNm8: return nm_dot(w, r, x);
     case kBilevel3:
     case kBilevel4: return bilevel_dot(w, r, x);
+    case kBitmask: return bitmask_dot(w, r, x);
     case kTrits: return trits_dot(w, r, x);
     case kGroups: return groups_dot(w, r, a, t);
     default: return csr_dot(w, r, x);

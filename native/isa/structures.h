@@ -1,6 +1,7 @@
 // The structures: which file knows which kind.
 #pragma once
 #include "bilevel.h"
+#include "bitmask.h"
 #include "block_diagonal.h"
 #include "bsr.h"
 #include "csr.h"
@@ -24,6 +25,7 @@ inline size_t lay(const Pieces* from, void* to) {
     case kNm8: return lay_nm(from, to);
     case kBilevel3:
     case kBilevel4: return lay_bilevel(from, to);
+    case kBitmask: return lay_bitmask(from, to);
     case kTrits: return lay_trits(from, to);
     case kGroups: return lay_groups(from, to);
     default: return lay_csr(from, to);
@@ -41,6 +43,7 @@ inline void structure_row(const Matrix* w, int32_t r, float* out) {
     case kNm8: return nm_row(w, r, out);
     case kBilevel3:
     case kBilevel4: return bilevel_row(w, r, out);
+    case kBitmask: return bitmask_row(w, r, out);
     case kTrits: return trits_row(w, r, out);
     case kGroups: return groups_row(w, r, out);
     default: return csr_row(w, r, out);

@@ -22,6 +22,24 @@ inline VF fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }   // a * b 
 inline VF fnma(VF a, VF b, VF c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
 inline VF less(VF a, VF b, VF yes, VF no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 inline VF load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+
+// For each byte of a mask, which bytes of 8 halves go where it is set.
+struct Expansion {
+  alignas(64) uint8_t from[256][16];
+  constexpr Expansion() : from() {
+    for (int mask = 0; mask < 256; ++mask)
+      for (int lane = 0, next = 0; lane < 8; ++lane) {
+        const bool set = mask >> lane & 1;
+        from[mask][2 * lane] = uint8_t(set ? 2 * next : 0x80), from[mask][2 * lane + 1] = uint8_t(set ? 2 * next + 1 : 0x80);
+        next += set;
+      }
+  }
+};
+constexpr Expansion kExpansion;
+inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
+  const __m128i from = _mm_load_si128((const __m128i*)kExpansion.from[mask]);
+  return _mm256_cvtph_ps(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i*)p), from));
+}
 inline VI load_u16(const uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
 inline VF gather(const float* p, VI i) { return _mm256_i32gather_ps(p, i, 4); }
 constexpr int kNarrow = 8;

@@ -126,6 +126,11 @@ inline VF load_half(const uint16_t* p) {
   for (int i = 0; i < L; ++i) x[i] = half_to_float(p[i]);
   return loadf(x);
 }
+inline VF expand_half(const uint16_t* p, uint32_t mask) {
+  float x[L];
+  for (int i = 0; i < L; ++i) x[i] = mask >> i & 1 ? half_to_float(*p++) : 0;
+  return loadf(x);
+}
 inline void spread_half4(const uint16_t* p, VF (&v)[4]) {
   for (int i = 0; i < 4; ++i) v[i] = setf(half_to_float(p[i]));
 }
@@ -177,6 +182,9 @@ inline VF load_bfloat(const uint16_t* p) {
 inline VI load_u16(const uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
 inline VF gather(const float* p, VI i) { return _mm512_i32gather_ps(i, p, 4); }
 inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
+  return _mm512_maskz_expand_ps(__mmask16(mask), load_half(p));
+}
 inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
   const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
   v[0] = _mm512_broadcastss_ps(four), v[1] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0x55));

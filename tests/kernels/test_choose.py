@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from intaglio.formats import NM, Activation, Bilevel, Csr, Floating, Format, Integer, Mixed, TwoLevel
+from intaglio.formats import NM, Activation, Csr, Floating, Format, Integer, Mixed, TwoLevel
 from intaglio.formats.pack import pack
 from intaglio.kernels import cpu
 from intaglio.types import State
@@ -104,8 +104,8 @@ def test_reasons_name_what_was_found() -> None:
     assert "one scale a token" in dict(cpu.choose(operand(Integer(), activation=four)).declined)["w4a8"]
 
 
-@pytest.mark.parametrize(("share", "kernel"), [(0.1, "csr"), (0.5, "filled-float16")])
-def test_many_nonzeros_are_run_among_zeros(share: float, kernel: str) -> None:
+@pytest.mark.parametrize(("share", "kernel"), [(0.1, "csr"), (0.5, "bitmask")])
+def test_many_nonzeros_run_behind_a_bitmask(share: float, kernel: str) -> None:
     kept = np.random.default_rng(0).standard_normal(SHAPE) * (np.arange(80) % 10 < 10 * share)
     m = cpu.Operand(SHAPE, Csr(), Csr().store(kept))
     choice = cpu.choose(m)

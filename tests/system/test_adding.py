@@ -72,7 +72,7 @@ def test_the_new_system_compresses_and_runs(tree: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     difference, kernels = done.stdout.splitlines()
     assert float(difference) < 1e-4
-    assert kernels == "csr float16 w4"
+    assert kernels == "csr float16 w3"
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -1,6 +1,7 @@
-// W x for float activations and plain weights. One token: values of four tiles stream through registers once. More: a block
-// of columns of two tiles becomes float32 [columns][L] in the first-level cache, once for up to kMostTokens tokens, and a
-// block of T tokens x 2 tiles accumulates in registers. float32 matrices lie that way already and are read in place.
+// W x for float activations and weights that are floats: plain ones, or those that a bitmask leaves. One token: values of
+// four tiles stream through registers once. More: a block of columns of two tiles becomes float32 [columns][L] in the
+// first-level cache, once for up to kMostTokens tokens, and a block of T tokens x 2 tiles accumulates in registers. float32
+// matrices lie that way already and are read in place.
 #pragma once
 #include "coded.h"
 #include "many.h"
@@ -12,57 +13,83 @@ namespace {
 constexpr int kMostTokens = (127 / kFloatTokens + 1) * kFloatTokens;  // whose partial sums are kept between panels
 constexpr int kPanel = 256;  // columns made float at a time
 constexpr int kPairs = 16;  // of tiles that share gathered activations
+constexpr int kStep = 8;  // columns of one token between questions for what comes later
 
+// A tile's columns one after another, each L rows as floats; T of them are read side by side.
 template <int32_t Kind>
-INTAGLIO_INLINE VF load_plain(const uint8_t* codes, int64_t k) {
-  if constexpr (Kind == kF32) return loadf(reinterpret_cast<const float*>(codes) + k * L);
-  else if constexpr (Kind == kF16) return load_half(reinterpret_cast<const uint16_t*>(codes) + k * L);
-  else return load_bfloat(reinterpret_cast<const uint16_t*>(codes) + k * L);
-}
+struct PlainColumns {
+  static constexpr bool kInPlace = Kind == kF32;  // as floats already
+  static constexpr int64_t kBytes = Kind == kF32 ? 4 : 2;
+  const uint8_t* at;
+  int64_t ahead;
 
-// One token times T tiles. A lane's sum takes the columns in their order: the arithmetic is that of plain_block, so a
+  PlainColumns() = default;
+  PlainColumns(const Matrix* w, int64_t row, int together) {
+    const Layout l = layout_of(w);
+    at = tile_at(w, l, row).codes, ahead = ahead_of(together * l.bytes);
+  }
+  INTAGLIO_INLINE VF next() {
+    const uint8_t* here = at;
+    at += L * kBytes;
+    if constexpr (Kind == kF32) return loadf(reinterpret_cast<const float*>(here));
+    else if constexpr (Kind == kF16) return load_half(reinterpret_cast<const uint16_t*>(here));
+    else return load_bfloat(reinterpret_cast<const uint16_t*>(here));
+  }
+  INTAGLIO_INLINE void ask() const {
+    for (int i = 0; i < kStep * L * kBytes; i += 64) prefetch_far(at + i + ahead);
+  }
+};
+
+struct MaskedColumns {
+  static constexpr bool kInPlace = false;
+  MaskTile at;
+  int64_t ahead;
+
+  MaskedColumns() = default;
+  MaskedColumns(const Matrix* w, int64_t row, int together) : at(mask_tile(w, row / L)) {
+    const int64_t last = mask_tiles(w->rows) - 1, later = row / L + together;
+    ahead = ahead_of(mask_tile(w, later < last ? later : last).mask - at.mask);
+  }
+  INTAGLIO_INLINE VF next() {
+    const uint32_t mask = mask_at(at.mask, 0);
+    const VF v = expand_half(at.value, mask);
+    at.mask += kMaskBytes, at.value += __builtin_popcount(mask);
+    return v;
+  }
+  INTAGLIO_INLINE void ask() const {
+    prefetch_far(at.mask + ahead);
+    for (int i = 0; i < kStep * L * 2; i += 64) prefetch_far(reinterpret_cast<const uint8_t*>(at.value) + i + ahead);
+  }
+};
+
+// One token times T tiles. A lane's sum takes the columns in their order: the arithmetic is that of panel_block, so a
 // token's result does not depend on how many share the call.
-template <int32_t Kind, int T>
-void plain_vectors(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
-  constexpr int kStep = 8, kBytes = Kind == kF32 ? 4 : 2;
-  const int64_t ahead = ahead_of(T * layout_of(w).bytes);
-  int64_t k = 0;
-  const auto column = [&](int64_t at) __attribute__((always_inline)) {
+template <class Columns, int T>
+void columns_times(Columns (&tile)[T], int32_t cols, const float* x, VF (&sum)[T]) {
+  int32_t k = 0;
+  const auto column = [&](int32_t at) __attribute__((always_inline)) {
     const VF v = setf(x[at]);
     INTAGLIO_UNROLL
-    for (int i = 0; i < T; ++i) sum[i] = fma(load_plain<Kind>(tile[i].codes, at), v, sum[i]);
+    for (int i = 0; i < T; ++i) sum[i] = fma(tile[i].next(), v, sum[i]);
   };
-  for (; k + kStep <= w->cols; k += kStep) {
+  for (; k + kStep <= cols; k += kStep) {
     INTAGLIO_UNROLL
-    for (int i = 0; i < T; ++i)
-      for (int at = 0; at < kStep * L * kBytes; at += 64) prefetch_far(tile[i].codes + k * L * kBytes + at + ahead);
+    for (int i = 0; i < T; ++i) tile[i].ask();
     INTAGLIO_UNROLL
     for (int i = 0; i < kStep; ++i) column(k + i);
   }
-  for (; k < w->cols; ++k) column(k);
+  for (; k < cols; ++k) column(k);
 }
 
-template <int T>
-void plain_tiles(const Matrix* w, const Tile (&tile)[T], const float* x, VF (&sum)[T]) {
-  switch (w->kind) {
-    case kF32: return plain_vectors<kF32>(w, tile, x, sum);
-    case kF16: return plain_vectors<kF16>(w, tile, x, sum);
-    default: return plain_vectors<kBF16>(w, tile, x, sum);
+// The next n columns as float32 [n][L]: read where they are, or made in `panel`.
+template <class Columns>
+INTAGLIO_INLINE const float* float_panel(Columns& from, int64_t n, float* panel) {
+  if constexpr (Columns::kInPlace) {
+    const auto* here = reinterpret_cast<const float*>(from.at);
+    return from.at += n * L * 4, here;
   }
-}
-
-template <int32_t Kind>
-void plain_panel(const Tile& tile, int64_t k0, int64_t n, float* panel) {
-  for (int64_t k = 0; k < n; ++k) storef(panel + k * L, load_plain<Kind>(tile.codes, k0 + k));
-}
-
-// Columns [k0, k0 + n) of a tile as float32 [n][L]: read where they are, or made in `panel`.
-inline const float* float_panel(const Matrix* w, const Tile& tile, int64_t k0, int64_t n, float* panel) {
-  switch (w->kind) {
-    case kF32: return reinterpret_cast<const float*>(tile.codes) + k0 * L;
-    case kF16: return plain_panel<kF16>(tile, k0, n, panel), panel;
-    default: return plain_panel<kBF16>(tile, k0, n, panel), panel;
-  }
+  for (int64_t k = 0; k < n; ++k) storef(panel + k * L, from.next());
+  return panel;
 }
 
 // Two tiles' panels and the two that are wanted after them.
@@ -96,7 +123,7 @@ INTAGLIO_INLINE void float_columns(const Panels& p, int64_t n, const float* x, V
 
 // part[t][0..2L) += the panels times x.
 template <int T, bool Fetch>
-void plain_block(const Panels& p, int64_t n, const float* x, float* part) {
+void panel_block(const Panels& p, int64_t n, const float* x, float* part) {
   VF sum[T][2];
   INTAGLIO_UNROLL
   for (int i = 0; i < 2 * T; ++i) sum[i / 2][i % 2] = loadf(part + i * L);
@@ -106,10 +133,10 @@ void plain_block(const Panels& p, int64_t n, const float* x, float* part) {
 }
 
 // The very first block of tokens fetches ahead.
-inline void plain_tokens(const Panels& p, int64_t n, const float* x, int32_t tokens, float* part) {
+inline void panel_tokens(const Panels& p, int64_t n, const float* x, int32_t tokens, float* part) {
   by_tokens(tokens, [&]<int T>(int32_t t) {
-    if (t == 0) plain_block<T, true>(p, n, x, part);
-    else plain_block<T, false>(p, n, x + t * kPanel, part + t * 2 * L);
+    if (t == 0) panel_block<T, true>(p, n, x, part);
+    else panel_block<T, false>(p, n, x + t * kPanel, part + t * 2 * L);
   });
 }
 
@@ -119,21 +146,24 @@ inline void gather(const Job& job, int32_t token, int32_t tokens, int32_t k, int
 }
 
 // Up to kPairs pairs of tiles from `row` on, which share the gathered activations.
-inline void float_matrix(const Job& job, const Layout& l, int32_t row, int32_t token, int32_t tokens) {
+template <class Columns>
+void float_matrix(const Job& job, int32_t row, int32_t token, int32_t tokens) {
   alignas(64) float panel[2][kPanel * L];
   alignas(64) float part[kPairs][kMostTokens * 2 * L];
   alignas(64) float x[kMostTokens * kPanel];
+  constexpr bool kInPlace = Columns::kInPlace;
   const int pairs = int(div_up(job.row1 - row, 2 * L)) < kPairs ? int(div_up(job.row1 - row, 2 * L)) : kPairs;
+  Columns tile[kPairs][2];
+  for (int i = 0; i < 2 * pairs; ++i) tile[i / 2][i % 2] = Columns(job.w, row + i * L, 1);
   for (int i = 0; i < pairs; ++i) memset(part[i], 0, size_t(tokens) * 2 * L * sizeof(float));
   for (int32_t k = 0; k < job.w->cols; k += kPanel) {
     const int32_t n = k + kPanel < job.w->cols ? kPanel : job.w->cols - k;
     gather(job, token, tokens, k, n, x);
     for (int i = 0; i < pairs; ++i) {
-      const Tile t0 = tile_at(job.w, l, row + 2 * i * L), t1 = tile_at(job.w, l, row + (2 * i + 1) * L);
-      const float *a = float_panel(job.w, t0, k, n, panel[0]), *b = float_panel(job.w, t1, k, n, panel[1]);
-      const int64_t next = job.w->kind == kF32 ? 2 * l.bytes / int64_t(sizeof(float)) : 0;  // made panels are near
+      const float *a = float_panel(tile[i][0], n, panel[0]), *b = float_panel(tile[i][1], n, panel[1]);
+      const int64_t next = kInPlace ? 2 * layout_of(job.w).bytes / int64_t(sizeof(float)) : 0;  // made panels are near
       const Panels p{a, b, a + next, b + next};
-      plain_tokens(p, n, x, tokens, part[i]);
+      panel_tokens(p, n, x, tokens, part[i]);
     }
   }
   for (int i = 0; i < pairs; ++i)
@@ -142,41 +172,45 @@ inline void float_matrix(const Job& job, const Layout& l, int32_t row, int32_t t
         emit(job.out, token + t, row + (2 * i + r) * L, job.row1, loadf(part[i] + (2 * t + r) * L));
 }
 
-template <int T>
-int32_t float_tiles(const Job& job, const Layout& l, int32_t row, int32_t token) {
+template <class Columns, int T>
+int32_t float_tiles(const Job& job, int32_t row, int32_t token) {
   const float* x = job.x->f + token * job.x->ldf;
   for (; row + (T - 1) * L < job.row1; row += T * L) {
-    Tile tile[T];
+    Columns tile[T];
     VF sum[T];
-    for (int i = 0; i < T; ++i) tile[i] = tile_at(job.w, l, row + i * L), sum[i] = setf(0);
-    plain_tiles<T>(job.w, tile, x, sum);
+    for (int i = 0; i < T; ++i) tile[i] = Columns(job.w, row + i * L, T), sum[i] = setf(0);
+    columns_times(tile, job.w->cols, x, sum);
     for (int i = 0; i < T; ++i) emit(job.out, token, row + i * L, job.row1, sum[i]);
   }
   return row;
 }
 
-inline void float_one(const Job& job, const Layout& l, int32_t row, int32_t token) {
-  row = float_tiles<4>(job, l, row, token);
-  row = float_tiles<2>(job, l, row, token);
-  float_tiles<1>(job, l, row, token);
-}
-
-inline void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
-  const Layout l = layout_of(job.w);
+template <class Columns>
+void float_rows(const Job& job, int32_t token0, int32_t token1, int32_t row0) {
   for (int32_t t = token0; t < token1; t += kMostTokens) {
     const int32_t n = t + kMostTokens < token1 ? kMostTokens : token1 - t;
-    if (n == 1) float_one(job, l, row0, t);
-    for (int32_t row = row0; row < job.row1 && n > 1; row += kPairs * 2 * L) float_matrix(job, l, row, t, n);
+    int32_t row = row0;
+    if (n == 1) {
+      row = float_tiles<Columns, 4>(job, row, t);
+      row = float_tiles<Columns, 2>(job, row, t);
+      float_tiles<Columns, 1>(job, row, t);
+    }
+    for (; row < job.row1 && n > 1; row += kPairs * 2 * L) float_matrix<Columns>(job, row, t, n);
   }
 }
 
 inline void linear(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,
                    const Output* out) {
-  if (has_units(w->kind)) return coded_rows(w, x, token0, token1, row0, row1, out);
-  if (!is_tiled(w->kind)) return structure_rows(w, x, token0, token1, row0, row1, out);
   const Job job{w, x, row1, out, nullptr, 0};
-  if (is_int8(w->kind)) integer_rows(job, token0, token1, row0);
-  else float_rows(job, token0, token1, row0);
+  if (has_units(w->kind)) return coded_rows(w, x, token0, token1, row0, row1, out);
+  if (is_int8(w->kind) && !is_structure(w->kind)) return integer_rows(job, token0, token1, row0);
+  switch (w->kind) {
+    case kF32: return float_rows<PlainColumns<kF32>>(job, token0, token1, row0);
+    case kF16: return float_rows<PlainColumns<kF16>>(job, token0, token1, row0);
+    case kBF16: return float_rows<PlainColumns<kBF16>>(job, token0, token1, row0);
+    case kBitmask: return float_rows<MaskedColumns>(job, token0, token1, row0);
+    default: return structure_rows(w, x, token0, token1, row0, row1, out);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from intaglio.formats.bilevel import Bilevel
+from intaglio.formats.bitmask import Bitmask
 from intaglio.formats.block_diagonal import BlockDiagonal
 from intaglio.formats.bsr import Bsr
 from intaglio.formats.csr import Csr
@@ -21,7 +22,7 @@ from intaglio.formats.twolevel import TwoLevel
 
 # of every element, one code on a grid | everything else, each by its own arrays
 Format = Integer | TwoLevel | Floating | Bilevel | Mixed
-Structure = Csr | SparseRows | BlockDiagonal | Bsr | NM | Lookup | Trits
+Structure = Csr | Bitmask | SparseRows | BlockDiagonal | Bsr | NM | Lookup | Trits
 Layout = Format | Structure
 Activation = Integer | Mixed | Largest  # what the input of a linear becomes at run time
 
@@ -29,6 +30,7 @@ __all__ = [
     "NM",
     "Activation",
     "Bilevel",
+    "Bitmask",
     "BlockDiagonal",
     "Bsr",
     "Csr",

@@ -13,6 +13,7 @@ from intaglio.formats import (
     NM,
     Activation,
     Bilevel,
+    Bitmask,
     BlockDiagonal,
     Bsr,
     Csr,
@@ -33,7 +34,7 @@ from intaglio.types import Array, State
 # As in native/kernels.h
 F32, F16, BF16, W2, W3, W4, W8, W8A8, W4A8, W4A8_TWO, W4A8_GROUP = range(11)
 CSR, LOOKUP, BSR4, BSR16, EVEN_ROWS, BLOCK_DIAGONAL, NM16, NM8 = range(11, 19)
-BILEVEL3, BILEVEL4, TRITS, GROUPS = range(19, 23)
+BILEVEL3, BILEVEL4, BITMASK, TRITS, GROUPS = range(19, 24)
 PLAIN = {"float32": F32, "float16": F16, "bfloat16": BF16}
 
 # bits, group, codes, scale, zero, group_scale: what `_native.Matrix` and `_native.decode` take of one matrix
@@ -193,11 +194,15 @@ def _blocks(coded: bool) -> Callable[[Operand], str | None]:
 
 
 def _few(m: Operand) -> str | None:
-    """A nonzero costs the kernel as many bytes as two plain numbers, and many times their instructions."""
+    """A nonzero costs the kernel twice the bytes of one behind a bitmask, and many times its instructions."""
     if reason := _only(Csr)(m):
         return reason
     share = len(m.state["value"]) / (m.shape[0] * m.shape[1])
     return None if share <= 0.125 else f"runs an eighth of a matrix or less, got {share:.0%}"
+
+
+def _masked(m: Operand) -> str | None:
+    return None if isinstance(m.layout, Bitmask | Csr) else f"runs bitmask, got {_name(m.layout)}"
 
 
 def _nm(value: str) -> Callable[[Operand], str | None]:
@@ -253,7 +258,7 @@ CANDIDATES = (
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
     Candidate("csr", CSR, _few),
-    Candidate("filled-float16", F16, _only(Csr)),
+    Candidate("bitmask", BITMASK, _masked),
     Candidate("lookup", LOOKUP, _only(Lookup)),
     Candidate("bsr4", BSR4, _blocks(coded=True)),
     Candidate("bsr16", BSR16, _blocks(coded=False)),
@@ -283,8 +288,6 @@ def part(m: Operand, choice: Choice) -> Part:
     """The arrays of m in the layout that the chosen kernel packs from."""
     if choice.kernel == "decode-then-matmul":
         return _plain_part(decode(m))
-    if choice.kernel == "filled-float16":
-        return _plain_part(decode(m).astype(np.float16))  # what it holds, and zeros
     assert isinstance(m.layout, Format)
     return _part(m.layout, m.state, m.shape[1])
 
@@ -300,13 +303,20 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
     if choice.kind >= CSR:
-        each = [pieces.pieces(m.layout, m.state, m.shape) for m in operands]
+        each = [pieces.pieces(*_laid(m, choice), m.shape) for m in operands]
         arrays = each[0].arrays
         if len(each) > 1:
             arrays = [np.concatenate(same) for same in zip(*(one.arrays for one in each), strict=True)]
         rows = sum(m.shape[0] for m in operands)
         return _native.structured(choice.kind, rows, first.shape[1], each[0].group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
+
+
+def _laid(m: Operand, choice: Choice) -> tuple[Layout, State]:
+    """As the kernel takes it: compressed rows that are rather full get a bitmask."""
+    if choice.kind == BITMASK and isinstance(m.layout, Csr):
+        return Bitmask(), Bitmask().store(decode(m))
+    return m.layout, m.state
 
 
 def decode(m: Operand) -> Array:

@@ -54,7 +54,7 @@ def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
             arrays = {**state, "place": layout.places(state, shape)}
             return Pieces([array.ravel() for array in arrays.values()], layout.n << 8 | layout.m)
         case _:
-            return Pieces([np.ascontiguousarray(array) for array in state.values()])
+            return Pieces([np.ascontiguousarray(array).ravel() for array in state.values()])
 
 
 def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
