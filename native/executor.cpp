@@ -175,7 +175,10 @@ void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bi
   if (m->cols != x->width || m->rows != y.width) {
     refuse("a matrix of ", m->rows, "x", m->cols, " cannot read ", x->width, " columns and write ", y.width);
   }
-  add<Linear>(kernels_, m, x, y, vector(bias), alpha, accumulate, rows, limits_.threads);
+  const Product product = {m, x, vector(bias), alpha, accumulate};
+  auto* before = ops_.empty() ? nullptr : dynamic_cast<Linear*>(ops_.back().get());
+  if (before && before->takes(product, y, rows)) before->products.push_back(product);
+  else add<Linear>(kernels_, product, y, rows, limits_.threads);
 }
 
 void Executor::gate(Columns gate, Columns up, Columns to, int32_t reading, int32_t activation, Rows rows) {

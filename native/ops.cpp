@@ -143,13 +143,18 @@ void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) c
   }
 }
 
-Linear::Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
-               int threads)
-    : kernels(k), matrix(m), source(s), target(t), bias(b), alpha(a), accumulate(acc), rows(r) {
-  const size_t bytes = std::max<size_t>(1, m->bytes / static_cast<size_t>(m->rows));
-  const int32_t least = static_cast<int32_t>(std::min<size_t>(kBytesAUnit / bytes + 1, m->rows));
-  const int32_t fair = divide_up(m->rows, threads == 1 ? 1 : threads * kUnitsAThread);
+Linear::Linear(const Kernels* k, const Product& p, Slice t, Rows r, int threads)
+    : kernels(k), products{p}, matrix(p.matrix), source(p.source), target(t), rows(r) {
+  const size_t bytes = std::max<size_t>(1, matrix->bytes / static_cast<size_t>(matrix->rows));
+  const int32_t least = static_cast<int32_t>(std::min<size_t>(kBytesAUnit / bytes + 1, matrix->rows));
+  const int32_t fair = divide_up(matrix->rows, threads == 1 ? 1 : threads * kUnitsAThread);
   row_block = round_up(std::max(least, fair), k->tile);
+}
+
+// Whether p goes on top of these, and reads nothing that they write.
+bool Linear::takes(const Product& p, const Slice& t, Rows r) const {
+  return p.accumulate && t.buffer == target.buffer && t.offset == target.offset && t.width == target.width && r == rows &&
+         p.source != target.buffer;
 }
 
 int32_t Linear::token_block(int32_t tokens) const {
@@ -182,13 +187,15 @@ void Linear::walk(const Step& step, const TokenBlock& block, const Worker&) cons
 }
 
 void Linear::multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const {
-  const Buffer& b = *source;
-  const int64_t from = b.index(block.first, block);
-  const Activations x = {b.f.data() + from * b.ld, b.ld,  b.q.data() + from * b.ld, b.ld,
-                         b.scale.data() + from * (b.scales ? b.lds : 1), b.sums.data() + from * b.lds, b.lds, b.sum_group};
   float* y = target.buffer ? target.row(block.first, block) : step.logits + block.first * step.ldl;
-  const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, bias, alpha, accumulate};
-  kernels->linear(matrix, &x, 0, block.end - block.first, row0, row1, &out);
+  for (const Product& p : products) {
+    const Buffer& b = *p.source;
+    const int64_t from = b.index(block.first, block);
+    const Activations x = {b.f.data() + from * b.ld, b.ld,  b.q.data() + from * b.ld, b.ld,
+                           b.scale.data() + from * (b.scales ? b.lds : 1), b.sums.data() + from * b.lds, b.lds, b.sum_group};
+    const Output out = {y, target.buffer ? target.buffer->ld : step.ldl, p.bias, p.alpha, p.accumulate};
+    kernels->linear(p.matrix, &x, 0, block.end - block.first, row0, row1, &out);
+  }
 }
 
 int32_t Gate::units(const Step& step) const { return token_units(count(step, rows)); }

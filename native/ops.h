@@ -73,26 +73,34 @@ struct AddNorm : Op {
   Rows rows;
 };
 
-// target (+)= alpha * (matrix source + bias); a target without buffer is the step's logits, if it makes any.
+// alpha * (matrix source + bias), in place of what is there or on top of it.
+struct Product {
+  const Matrix* matrix;
+  const Buffer* source;
+  const float* bias;
+  float alpha;
+  bool accumulate;
+};
+
+// target (+)= product; a target without buffer is the step's logits, if it makes any. More products may follow on top of the
+// first: who has its rows does theirs, so that no thread waits for another in between.
 struct Linear : Op {
-  Linear(const Kernels* k, const Matrix* m, const Buffer* s, Slice t, const float* b, float a, bool acc, Rows r,
-         int threads);
+  Linear(const Kernels* k, const Product& p, Slice t, Rows r, int threads);
   int32_t units(const Step& step) const override;
   void run(const Step& step, int32_t unit, const Worker& worker) const override;
   Stretch reads(int32_t i, int32_t n) const override;
   bool walks() const override { return rows == Rows::kTokens; }
   void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
+  bool takes(const Product& p, const Slice& t, Rows r) const;
   int32_t token_block(int32_t tokens) const;
   void multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const;
 
   const Kernels* kernels;
-  const Matrix* matrix;
+  std::vector<Product> products;
+  const Matrix* matrix;  // the first's, by which the work is cut
   const Buffer* source;
   Slice target;
-  const float* bias;
-  float alpha;
-  bool accumulate;
   Rows rows;
   int32_t row_block;
 };

@@ -116,9 +116,9 @@ def pack(linears: Mapping[str, Coded], names: Sequence[str], isa: str, threads: 
     sites = [_parts(name, place, linears[name]) for place, name in enumerate(names)]
     packed = []
     for term, parts in enumerate(zip_longest(*sites)):
-        present = [part for part in parts if part is not None]
-        runs = groupby(present, lambda part: part.stacks_with)
-        packed += [_stack(list(run), term > 0, isa, threads) for _, run in runs]
+        runs = groupby(parts, lambda part: part and part.stacks_with)  # None: a site of fewer terms
+        present = [[part for part in run if part] for _, run in runs]
+        packed += [_stack(run, term > 0, isa, threads) for run in present if run]
     return packed
 
 

@@ -293,22 +293,19 @@ def part(m: Operand, choice: Choice) -> Part:
 
 
 def stacks(m: Operand, choice: Choice) -> bool:
-    """Whether rows of another such matrix may follow: not of most structures, nor behind a run not full."""
-    if choice.kind in (BILEVEL3, BILEVEL4):
-        return m.shape[0] % pieces.RUN == 0
-    return choice.kind < CSR or choice.kind == GROUPS
+    """Whether rows of another such matrix may follow: not behind a run not full."""
+    return choice.kind not in (BILEVEL3, BILEVEL4) or m.shape[0] % pieces.RUN == 0
 
 
 def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads: int = 1) -> _native.Matrix:
     """Matrices that chose the same kernel, of as many columns, stacked by rows; see `stacks`."""
     first = operands[0]
     if choice.kind >= CSR:
-        each = [pieces.pieces(*_laid(m, choice), m.shape) for m in operands]
-        arrays = each[0].arrays
-        if len(each) > 1:
-            arrays = [np.concatenate(same) for same in zip(*(one.arrays for one in each), strict=True)]
+        laid = [_laid(m, choice) for m in operands]
+        each = [pieces.pieces(*one, m.shape) for one, m in zip(laid, operands, strict=True)]
+        arrays, group = pieces.stacked(laid[0][0], each)
         rows = sum(m.shape[0] for m in operands)
-        return _native.structured(choice.kind, rows, first.shape[1], each[0].group, arrays, isa)
+        return _native.structured(choice.kind, rows, first.shape[1], group, arrays, isa)
     return _native.Matrix(choice.kind, first.shape[1], [part(m, choice) for m in operands], isa, threads)
 
 

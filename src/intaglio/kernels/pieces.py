@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from intaglio.formats import (
     Bilevel,
     BlockDiagonal,
     Bsr,
+    Csr,
     Integer,
     Layout,
     Lookup,
@@ -55,6 +57,28 @@ def pieces(layout: Layout, state: State, shape: tuple[int, int]) -> Pieces:
             return Pieces([array.ravel() for array in arrays.values()], layout.n << 8 | layout.m)
         case _:
             return Pieces([np.ascontiguousarray(array).ravel() for array in state.values()])
+
+
+def stacked(layout: Layout, each: Sequence[Pieces]) -> Pieces:
+    """Of matrices of one layout and as many columns, one below the other."""
+    first, arrays = each[0], list(zip(*(one.arrays for one in each), strict=True))
+    if len(each) == 1:
+        return first
+    match layout:
+        case Csr() | Bsr():
+            offsets, *rest = arrays
+            return Pieces([_joined(offsets), *map(np.concatenate, rest)], first.group)
+        case Trits(planes=planes):
+            rows = [np.hstack([array.reshape(planes, -1) for array in same]) for same in arrays]
+            return Pieces([array.ravel() for array in rows], first.group)
+        case _:
+            return Pieces([np.concatenate(same) for same in arrays], first.group)
+
+
+def _joined(offsets: Sequence[Array]) -> Array:
+    """Each goes on where the one before ends."""
+    counts = np.concatenate([np.diff(one.astype(np.int64)) for one in offsets])
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
 
 
 def _bilevel(layout: Bilevel, state: State, shape: tuple[int, int]) -> Pieces:
