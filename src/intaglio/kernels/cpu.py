@@ -193,16 +193,30 @@ def _blocks(coded: bool) -> Callable[[Operand], str | None]:
     return declines
 
 
-def _few(m: Operand) -> str | None:
-    """A nonzero costs the kernel twice the bytes of one behind a bitmask, and many times its instructions."""
-    if reason := _only(Csr)(m):
-        return reason
-    share = len(m.state["value"]) / (m.shape[0] * m.shape[1])
-    return None if share <= 0.125 else f"runs an eighth of a matrix or less, got {share:.0%}"
+def _few(layout: type[Csr | SparseRows]) -> Callable[[Operand], str | None]:
+    """A nonzero costs them twice the bytes of one behind a bitmask, and many times its instructions."""
+
+    def declines(m: Operand) -> str | None:
+        if reason := _only(layout)(m):
+            return reason
+        share = _share(m)
+        return None if share <= 0.125 else f"runs an eighth of a matrix or less, got {share:.0%}"
+
+    return declines
+
+
+def _share(m: Operand) -> float:
+    """Of a matrix, that is not zero."""
+    if isinstance(m.layout, SparseRows):
+        _, width, nonzeros = m.layout.sizes(m.shape[1])
+        return nonzeros / width
+    return len(m.state["value"]) / (m.shape[0] * m.shape[1])
 
 
 def _masked(m: Operand) -> str | None:
-    return None if isinstance(m.layout, Bitmask | Csr) else f"runs bitmask, got {_name(m.layout)}"
+    return (
+        None if isinstance(m.layout, Bitmask | Csr | SparseRows) else f"runs bitmask, got {_name(m.layout)}"
+    )
 
 
 def _nm(value: str) -> Callable[[Operand], str | None]:
@@ -257,12 +271,12 @@ CANDIDATES = (
     Candidate("float16", F16, _plain("float16")),
     Candidate("bfloat16", BF16, _plain("bfloat16")),
     Candidate("float32", F32, _plain("float32")),
-    Candidate("csr", CSR, _few),
+    Candidate("csr", CSR, _few(Csr)),
+    Candidate("even-rows", EVEN_ROWS, _few(SparseRows)),
     Candidate("bitmask", BITMASK, _masked),
     Candidate("lookup", LOOKUP, _only(Lookup)),
     Candidate("bsr4", BSR4, _blocks(coded=True)),
     Candidate("bsr16", BSR16, _blocks(coded=False)),
-    Candidate("even-rows", EVEN_ROWS, _only(SparseRows)),
     Candidate("block-diagonal", BLOCK_DIAGONAL, _only(BlockDiagonal)),
     Candidate("nm", NM16, _nm("float16")),
     Candidate("nm-int8", NM8, _nm("int8")),
@@ -310,8 +324,8 @@ def pack(operands: Sequence[Operand], choice: Choice, *, isa: str = "", threads:
 
 
 def _laid(m: Operand, choice: Choice) -> tuple[Layout, State]:
-    """As the kernel takes it: compressed rows that are rather full get a bitmask."""
-    if choice.kind == BITMASK and isinstance(m.layout, Csr):
+    """As the kernel takes it: rows that are rather full get a bitmask."""
+    if choice.kind == BITMASK and not isinstance(m.layout, Bitmask):
         return Bitmask(), Bitmask().store(decode(m))
     return m.layout, m.state
 
