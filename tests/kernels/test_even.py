@@ -1,4 +1,4 @@
-"""Products with rows of equally many elements, on every instruction set: gathered if few, else behind a bitmask."""
+"""Products with rows of equally many elements, on every instruction set: few gathered, many behind a bitmask."""
 
 from __future__ import annotations
 
