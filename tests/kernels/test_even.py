@@ -1,4 +1,4 @@
-"""Products with rows of equally many elements, on every instruction set: few gathered, many behind a bitmask."""
+"""Rows of equally many elements, on every instruction set: few are gathered, many lie behind a bitmask."""
 
 from __future__ import annotations
 
