@@ -87,6 +87,17 @@ def test_what_is_sparse_already_is_found(tmp_path: Path) -> None:
     assert {chosen[roles.site(layer, "down")] for layer in range(3)} == {"2:8"}
 
 
+def test_what_counts_is_the_loss_not_a_matrix_s_own_output(tmp_path: Path) -> None:
+    """A matrix that adds next to nothing to the stream: of its own output it would lose what others do."""
+    checkpoint = open_checkpoint(save_model(tmp_path))
+    name = roles.site(1, "down")
+    faint = terms.decode(checkpoint.linears[name]) * 1e-3
+    source = Coded(checkpoint.linears[name].shape, (Dense(Floating()),), {"0.value": faint.half().numpy()})
+    recipe = load_recipe("tasder", ["search.within=0.002"])
+    checkpoint = checkpoint.replace({name: source})
+    assert ways(checkpoint, searched(checkpoint, recipe, spoken(checkpoint, 16), threads=1))[name] == "1:8"
+
+
 def test_a_wide_bound_takes_the_cheapest_everywhere(tmp_path: Path) -> None:
     checkpoint = model(tmp_path)
     found = searched(checkpoint, load_recipe("tasder", ["search.within=1000"]), windows())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import structs
 
+from intaglio.compression import fisher
 from intaglio.compression.summed import Summed
 from intaglio.compression.thinned import Thinned
 from intaglio.compression.ways import Move, Ways, taken
@@ -38,6 +39,7 @@ else:
     torch = lazy("torch", extra="compress")
 
 HELD_OUT = 4  # one window of so many tells the perplexity, the others the statistics
+WEIGHED = 8  # windows that go back through the model, for what errors cost: these few already order them well
 TOKENS = 4096  # that go through a block together, about
 
 
@@ -56,11 +58,11 @@ def searched(
         raise IntaglioError(f"a search needs at least {HELD_OUT} calibration windows, got {len(windows)}")
     names = _names(checkpoint, settings)
     with tempfile.TemporaryDirectory(prefix="intaglio-") as directory:
-        ways: Ways = (
-            Thinned(checkpoint, settings, names)
-            if settings.inputs
-            else Summed(checkpoint, settings, names, Path(directory))
-        )
+        ways: Ways = Thinned(checkpoint, settings, names)
+        if settings.menu:
+            weighed = Path(directory, "fisher")
+            fisher.measure(checkpoint, _observed(windows)[:WEIGHED], names, weighed)
+            ways = Summed(checkpoint, settings, names, weighed, Path(directory))
         made = _Search(checkpoint, settings, windows, threads, ways).chosen(say)
     rules = tuple(
         structs.replace(ways.rule(way), match=tuple(f"re:{re.escape(n)}" for n in made if made[n] == way))
@@ -90,6 +92,11 @@ def _names(checkpoint: Checkpoint, settings: Search) -> frozenset[str]:
     return frozenset(assign(asked, known)) & {site.name for site in known if site.layer is not None}
 
 
+def _observed(windows: Array) -> Array:
+    kept: Array = np.delete(windows, np.s_[::HELD_OUT], axis=0)
+    return kept
+
+
 @dataclass(frozen=True)
 class _Search:
     checkpoint: Checkpoint
@@ -115,7 +122,7 @@ class _Search:
         """Those of every layer, which reads what the original's layers before it put out."""
         spec, checkpoint = self.checkpoint.spec, self.checkpoint
         outer = transformer.outer_weights(checkpoint)
-        observed = np.delete(self.windows, np.s_[::HELD_OUT], axis=0)
+        observed = _observed(self.windows)
         size = max(1, TOKENS // self.windows.shape[1])
         parts = (torch.from_numpy(observed[i : i + size]) for i in range(0, len(observed), size))
         batches = [transformer.embed(spec, outer, part) for part in parts]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intaglio.compression import fisher
 from intaglio.compression.blocks import Block, task
 from intaglio.compression.stored import read_block, write_block
 from intaglio.compression.ways import Move
@@ -14,26 +15,33 @@ from intaglio.models import roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.observe import Observation
 from intaglio.recipe import Rule, Search
-from intaglio.terms import Coded, Metric
+from intaglio.terms import Coded, Metric, decode
 
 
 @dataclass(frozen=True)
 class Summed:
-    """Harm is the share of a matrix's output power that is lost, cost its size."""
+    """Harm is what the loss rises by, as far as each weight's Fisher information tells; cost is size.
+
+    A share of a matrix's own output is no common measure: little of what carries a model's few massive
+    activations is much. `fisher`, `coded`: directories of the information and of the matrices, <layer>.<way>.
+    """
 
     checkpoint: Checkpoint
     settings: Search
     names: frozenset[str]
-    directory: Path  # of the coded matrices: <layer>.<way>
+    fisher: Path
+    coded: Path
 
     def moves(self, layer: int, observation: Observation) -> Iterator[Move]:
         """Every way of every matrix, coded and put down; only what is smaller than the original counts."""
+        costs = {name: Metric(elements=one) for name, one in fisher.read(self.fisher, layer).items()}
         for way in range(len(self.settings.menu)):
             linears = self._coded(layer, way, observation)
             write_block(self._path(layer, way), Block(linears, {}))
             for name, coded in linears.items():
                 if coded.nbytes < self.checkpoint.linears[name].nbytes:
-                    yield Move(name, way, coded.notes["error"], coded.nbytes)
+                    rest = observation.weights[f"{_inside(layer, name)}.weight"] - decode(coded)
+                    yield Move(name, way, costs[name].error(rest) * len(rest) / 2, coded.nbytes)
 
     def exchanged(self, made: Mapping[str, int]) -> dict[str, Coded]:
         """The matrices in their ways, read again."""
@@ -60,4 +68,8 @@ class Summed:
         return linears
 
     def _path(self, layer: int, way: int) -> Path:
-        return self.directory / f"{layer}.{way}"
+        return self.coded / f"{layer}.{way}"
+
+
+def _inside(layer: int, name: str) -> str:
+    return name.removeprefix(f"model.layers.{layer}.")
