@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,39 @@ def test_multiplies_as_the_dense_matrix(rows: int, cols: int, planes: int, group
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
     for r in {0, rows // 2, rows - 1}:
         np.testing.assert_array_equal(packed.row(r), cpu.decode(m)[r])
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_every_pattern_of_eight_digits_is_kept(isa: str) -> None:
+    """Two bytes of what the kernel makes of five digits to a byte: two bits a digit."""
+    patterns = np.array(list(itertools.product((-1, 0, 1), repeat=8)), np.int8)
+    layout = Trits(1, 8)
+    state = layout.store(patterns[None], np.ones((1, len(patterns), 1), np.float16))
+    m = cpu.Operand(patterns.shape, layout, state)
+    packed = cpu.pack([m], cpu.choose(m), isa=isa)
+    found = packed.linear(np.eye(8, dtype=np.float32))
+    np.testing.assert_array_equal(found.T, patterns)
+    assert all(np.array_equal(packed.row(r), patterns[r]) for r in range(0, len(patterns), 5))
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize(("rows", "cols", "planes", "group"), CASES)
+def test_inputs_of_eight_bits_give_the_integers_of_a_group(
+    rows: int, cols: int, planes: int, group: int, isa: str
+) -> None:
+    """Scales that are powers of two: then nothing is rounded, and a token of codes is exact."""
+    rng = np.random.default_rng(rows)
+    digits = rng.integers(-1, 2, (planes, rows, cols)).astype(np.int8)
+    powers = rng.integers(-2, 3, (planes, rows, -(-cols // group)))
+    layout = Trits(planes, group)
+    m = cpu.Operand((rows, cols), layout, layout.store(digits, (2.0**powers).astype(np.float16)))
+    q = rng.integers(-127, 128, (19, cols))
+    q[:, 0] = 127
+    scale = 4 * np.exp2(powers).repeat(group, 2)[:, :, :cols]
+    expected = q @ (scale * digits).sum(0).T
+    found = 4 * cpu.pack([m], cpu.choose(m), isa=isa).linear(q.astype(np.float32)).astype(np.float64)
+    np.testing.assert_array_equal(np.rint(found), expected)
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("isa", _native.isas())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,18 @@ from msgspec import structs
 import intaglio
 from intaglio import terms
 from intaglio.compression.blocks import task
-from intaglio.compression.search import Move, most, searched, taken
+from intaglio.compression.search import most, searched
+from intaglio.compression.ways import Move, taken
 from intaglio.compression.workers import solve
 from intaglio.engine import score
 from intaglio.engine.executor import Executor
 from intaglio.engine.sampling import Sampling
 from intaglio.errors import IntaglioError, UsageError
-from intaglio.formats import Floating
+from intaglio.export import export
+from intaglio.formats import Floating, Largest
 from intaglio.models import open_checkpoint, roles, transformer
 from intaglio.models.checkpoint import Checkpoint
+from intaglio.models.density import pseudo_density
 from intaglio.models.observe import Observation
 from intaglio.recipe import Recipe, Rule, assign, load_recipe, sites
 from intaglio.solvers import Prune
@@ -82,6 +87,17 @@ def test_what_is_sparse_already_is_found(tmp_path: Path) -> None:
     assert {chosen[roles.site(layer, "down")] for layer in range(3)} == {"2:8"}
 
 
+def test_what_counts_is_the_loss_not_a_matrix_s_own_output(tmp_path: Path) -> None:
+    """A matrix that adds next to nothing to the stream: of its own output it would lose what others do."""
+    checkpoint = open_checkpoint(save_model(tmp_path))
+    name = roles.site(1, "down")
+    faint = terms.decode(checkpoint.linears[name]) * 1e-3
+    source = Coded(checkpoint.linears[name].shape, (Dense(Floating()),), {"0.value": faint.half().numpy()})
+    recipe = load_recipe("tasder", ["search.within=0.002"])
+    checkpoint = checkpoint.replace({name: source})
+    assert ways(checkpoint, searched(checkpoint, recipe, spoken(checkpoint, 16), threads=1))[name] == "1:8"
+
+
 def test_a_wide_bound_takes_the_cheapest_everywhere(tmp_path: Path) -> None:
     checkpoint = model(tmp_path)
     found = searched(checkpoint, load_recipe("tasder", ["search.within=1000"]), windows())
@@ -103,7 +119,20 @@ def test_what_a_run_finds_is_written_as_rules(tmp_path: Path) -> None:
     assert again.sites == report.sites
 
 
+def test_a_model_that_was_pruned_and_exported_is_searched_as_any_other(tmp_path: Path) -> None:
+    source, pruned, plain = (tmp_path / name for name in ("model", "pruned", "plain"))
+    two_of_eight = ("weights.0.terms.nm.m=8", "limits.kl=100")
+    intaglio.compress(save_model(source), "wanda-2of4", pruned, set=(*SET, *two_of_eight), threads=1)
+    export(pruned, plain, dense=True)
+    menu = ("search.menu=[[{type: nm, n: 2, m: 8}]]", "search.within=0.000001")
+    report = intaglio.compress(plain, "tasder", tmp_path / "out", set=(*SET, *menu), threads=1)
+    assert [site.error for site in report.sites] == [0] * 21
+
+
 def test_impossible_searches_are_refused(tmp_path: Path) -> None:
+    for other in ("search.inputs=[{n: 2, m: 4}]", "search.menu=[]"):
+        with pytest.raises(UsageError, match="by `menu` or of their `inputs`: give one of the two"):
+            load_recipe("tasder", [other])
     with pytest.raises(UsageError, match="goes with no transforms"):
         load_recipe("tasder", ["transforms=[{type: rotate}]"])
     with pytest.raises(IntaglioError, match="at least 4 calibration windows, got 3"):
@@ -154,3 +183,70 @@ def test_what_is_found_keeps_the_bound_with_less_than_any_single_way(tmp_path: P
     ]
     kept = [one.nbytes for one in single if perplexity(one, asked) <= bound]
     assert mine.nbytes < min([checkpoint.nbytes, *kept])
+
+
+INPUTS = ["search.menu=[]", "search.inputs=[{n: 6, m: 8}, {n: 4, m: 8}, {n: 2, m: 8}, {n: 1, m: 8}]"]
+
+
+def kept(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, Fraction]:
+    """Of every matrix in a layer the share of its inputs that it reads."""
+    found = assign(recipe, sites(checkpoint.spec))
+    forms = {name: rule.activation for name, rule in found.items()}
+    assert all(isinstance(form, Largest) for form in forms.values())
+    return {name: Fraction(form.n, form.m) for name, form in forms.items()}  # type: ignore[union-attr]
+
+
+def densities(checkpoint: Checkpoint, text: Array) -> dict[str, float]:
+    """The pseudo-density of what every matrix in a layer reads."""
+    spec, found = checkpoint.spec, {}
+    x = transformer.embed(spec, transformer.outer_weights(checkpoint), torch.from_numpy(text))
+    for layer in range(spec.num_layers):
+        w = transformer.layer_weights(checkpoint, layer)
+        seen = Observation(spec, layer, w, [x])
+        for point, members in roles.INPUTS.items():
+            found |= {
+                roles.site(layer, role): pseudo_density(seen.rows(point, x.numel())) for role in members
+            }
+        x = transformer.block(spec, layer, w, x)
+    return found
+
+
+@pytest.mark.parametrize("within", [0.1, 1000])
+def test_inputs_are_thinned_by_one_margin_beyond_their_own_sparsity(within: float, tmp_path: Path) -> None:
+    """TASDER's rule: each gets the cheapest way with 1 - d <= z + alpha, whatever alpha the bound allows."""
+    checkpoint = open_checkpoint(save_model(tmp_path))
+    text = spoken(checkpoint, 16)
+    recipe = load_recipe("tasder", [*INPUTS, f"search.within={within}", "search.steps=32"])
+    found = searched(checkpoint, recipe, text, threads=1)
+    chosen, dense = kept(checkpoint, found), densities(checkpoint, np.delete(text, np.s_[::4], axis=0))
+    menu = [Fraction(n, 8) for n in (6, 4, 2, 1)]
+    margin = max(dense[name] - share for name, share in chosen.items())
+    for name, density in dense.items():
+        allowed = [share for share in menu if density - share < margin - 1e-6]
+        assert chosen.get(name, 1) <= min(allowed, default=1), name
+    assert perplexity(thinned(checkpoint, found), text[::4]) <= (1 + within) * perplexity(
+        checkpoint, text[::4]
+    )
+    assert (set(chosen.values()) == {menu[-1]} and len(chosen) == 21) == (within == 1000)
+
+
+def thinned(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
+    rules = assign(recipe, sites(checkpoint.spec))
+    linears = checkpoint.linears
+    return checkpoint.replace(
+        {name: replace(linears[name], activation=rule.activation) for name, rule in rules.items()}
+    )
+
+
+def test_a_run_writes_what_inputs_become(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "model")
+    intaglio.compress(
+        source,
+        "tasder",
+        tmp_path / "out",
+        set=(*SET, *INPUTS, "search.within=1000", "limits.kl=100"),
+        threads=1,
+    )
+    coded = open_checkpoint(tmp_path / "out")
+    inside = [one for name, one in coded.linears.items() if name.startswith("model.layers.")]
+    assert {(one.activation, one.is_plain) for one in inside} == {(Largest(1, 8), True)}

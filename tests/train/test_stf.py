@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from intaglio import terms
-from intaglio.terms import DenseSparse
+from intaglio.formats import Floating
+from intaglio.solvers import Greedy
+from intaglio.terms import DenseSparse, LowRank, Metric
 from intaglio.train.factorized import Factorized
 from intaglio.train.stf import Stf, factorize, factorized
 from tests.train.encoder import quality, task, trained
@@ -87,6 +90,32 @@ def test_what_is_exported_is_what_was_trained(cols: int) -> None:
     assert declared <= 2 * 16 * cols * 0.5 + 16 or one.nonzeros == 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "width", "basis", "nonzeros", "times"),
+    [
+        ((3072, 768), 64, 64, 16, 2.74),  # an MLP of BERT
+        ((768, 768), 64, 64, 5, 5.24),
+        ((769, 1000), 64, 64, 11, 3.07),  # the last block is narrower
+    ],
+)
+def test_what_is_stored_is_the_formula(
+    shape: tuple[int, int], width: int, basis: int, nonzeros: int, times: float
+) -> None:
+    """In words of 16 bits: r n of bases, and of each row in each block s values and s numbers of log2 r bits.
+
+    Or r bits that say which, where these are fewer.
+    """
+    (rows, cols), blocks = shape, -(-shape[1] // width)
+    places = nonzeros * math.log2(basis) / 16
+    published, words = (
+        basis * cols + blocks * rows * (nonzeros + bits) for bits in (places, min(places, basis / 16))
+    )
+    term = DenseSparse(1 - 1.001 * words / (rows * cols), width=width, basis=basis)
+    assert term.codes(shape).nonzeros == nonzeros
+    assert sum(stored.nbits for stored in term.arrays(shape).values()) == pytest.approx(16 * words, rel=0.01)
+    assert rows * cols / published == pytest.approx(times, abs=0.01)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (61, 67), (40, 24)], ids=str)
 def test_every_row_uses_as_many_vectors_of_each_block(shape: tuple[int, int]) -> None:
     """Before training, after, and as exported; no vector twice."""
@@ -131,21 +160,50 @@ def test_places_move_with_the_weights_and_stay_when_frozen() -> None:
     assert torch.equal(one.places, kept)
 
 
+def thin(model: nn.Module, compression: float) -> None:
+    """Every linear layer of `model` becomes the two of its best low rank, in place."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                term = LowRank(compression=compression, format=Floating("float32"))
+                coded = Greedy().solve(child.weight.detach(), (term,), Metric())
+                reads, writes = (factor.decode(coded.term_state(0)) for factor in term.factors(coded.shape))
+                inner, outer = nn.Linear(*reads.T.shape, bias=False), nn.Linear(*writes.T.shape)
+                inner.weight, outer.weight, outer.bias = nn.Parameter(reads), nn.Parameter(writes), child.bias
+                setattr(module, name, nn.Sequential(inner, outer))
+
+
 def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
-    """What each way leads to in as many steps: accuracy and loss."""
+    """What each way leads to in as many steps at the same rates: accuracy and loss."""
     dense = trained(seed, 220)
+    start, low = copy.deepcopy(dense), copy.deepcopy(dense)
+    factorize(start.blocks, DenseSparse(compression, width=16, basis=8))
+    thin(low.blocks, compression)
     found = {"dense": quality(dense)}
-    for name, frozen in (("stf", 0.2), ("first", 1.0)):
-        model = copy.deepcopy(dense)
-        factorize(model.blocks, DenseSparse(compression, width=32, basis=16))
-        Stf(steps=80, frozen=frozen).train(model, task(model, seed + 77))
+    for name, model, frozen in (
+        ("stf", copy.deepcopy(start), 0.2),
+        ("first", start, 1.0),
+        ("low rank", low, 1.0),
+    ):
+        Stf(steps=40, frozen=frozen, bases=1.0).train(model, task(model, seed + 77))
         found[name] = quality(model)
     return found
 
 
 def test_jointly_for_the_task_is_better_than_first_and_then() -> None:
-    """At 2.8 times less, over three seeds: straight through, and factorized first, then fine-tuned."""
-    runs = [ends(seed, 1 - 1 / 2.8) for seed in range(3)]
+    """At 3.5 times less: straight through, and factorized first, then fine-tuned."""
+    found = ends(0, 1 - 1 / 3.5)
+    assert found["stf"][0] > found["first"][0]
+    assert found["stf"][1] < 0.8 * found["first"][1]
+
+
+@pytest.mark.claims
+@pytest.mark.parametrize("times", [2.8, 3.5])
+def test_jointly_for_the_task_is_the_best_way_to_so_many_times_less(times: float) -> None:
+    """Over three seeds. Where hardly anything is lost, a low rank is as good: DSFormer has it behind."""
+    runs = [ends(seed, 1 - 1 / times) for seed in range(3)]
     accuracy, loss = ({way: sum(run[way][i] for run in runs) / 3 for way in runs[0]} for i in (0, 1))
-    assert loss["stf"] < 0.6 * loss["first"]
-    assert accuracy["stf"] >= max(accuracy["first"], accuracy["dense"] - 0.02)
+    print(times, accuracy, loss)
+    assert accuracy["stf"] >= max(accuracy["first"], accuracy["low rank"] - 0.005)
+    assert loss["stf"] < 0.8 * loss["first"]
+    assert accuracy["stf"] >= accuracy["dense"] - (0.02 if times < 3 else 0.05)

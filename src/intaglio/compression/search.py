@@ -1,8 +1,7 @@
-"""Search: the cheapest sum of terms for every matrix that a bound on the quality allows (TASDER, 2403.07953).
+"""Search: the cheapest way to run every matrix that a bound on the quality allows (TASDER, 2403.07953).
 
-Every matrix is coded in every way of the menu, as it stands in the original. Sorted by what they lose of a
-matrix's output, ways are taken as long as they make their matrix smaller, so many as the bound on the
-perplexity allows: found by bisection, since each look at the perplexity is a run of the model.
+Sorted by what speaks against them, ways are taken as long as they make their matrix cheaper, so many as the
+bound on the perplexity allows: found by bisection, since each look at the perplexity is a run of the model.
 """
 
 from __future__ import annotations
@@ -10,27 +9,28 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs
 
-from intaglio.compression.blocks import Block, task
-from intaglio.compression.stored import read_block, write_block
-from intaglio.compression.workers import solve
+from intaglio.compression import fisher
+from intaglio.compression.summed import Summed
+from intaglio.compression.thinned import Thinned
+from intaglio.compression.ways import Move, Ways, taken
 from intaglio.engine import score
 from intaglio.engine.executor import Executor
 from intaglio.errors import IntaglioError
+from intaglio.formats import Floating
 from intaglio.lazy import lazy
-from intaglio.models import roles, transformer
+from intaglio.models import transformer
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.models.observe import Observation
 from intaglio.recipe import Recipe, Rule, Search, assign, sites
-from intaglio.terms import Coded, Metric
+from intaglio.terms import Dense
 from intaglio.types import Array
 
 if TYPE_CHECKING:
@@ -39,16 +39,8 @@ else:
     torch = lazy("torch", extra="compress")
 
 HELD_OUT = 4  # one window of so many tells the perplexity, the others the statistics
+WEIGHED = 8  # windows that go back through the model, for what errors cost: these few already order them well
 TOKENS = 4096  # that go through a block together, about
-
-
-class Move(NamedTuple):
-    """A matrix coded in one way of the menu: the share of its output's power that is lost, its size."""
-
-    name: str
-    way: int
-    error: float
-    nbytes: int
 
 
 def searched(
@@ -59,26 +51,24 @@ def searched(
     say: Callable[[str], None] = lambda message: None,
 ) -> Recipe:
     """The recipe with a rule for each way that was chosen, in place of its search. `windows` (n, seq_len)."""
-    if recipe.search is None:
+    settings = recipe.search
+    if settings is None:
         return recipe
+    if len(windows) < HELD_OUT:
+        raise IntaglioError(f"a search needs at least {HELD_OUT} calibration windows, got {len(windows)}")
+    names = _names(checkpoint, settings)
     with tempfile.TemporaryDirectory(prefix="intaglio-") as directory:
-        found = _Search(checkpoint, recipe.search, windows, threads, Path(directory)).chosen(say)
-    rules = tuple(_rule(recipe.search, way, found) for way in sorted(set(found.values())))
+        ways: Ways = Thinned(checkpoint, settings, names)
+        if settings.menu:
+            weighed = Path(directory, "fisher")
+            fisher.measure(checkpoint, _observed(windows)[:WEIGHED], names, weighed)
+            ways = Summed(checkpoint, settings, names, weighed, Path(directory))
+        made = _Search(checkpoint, settings, windows, threads, ways).chosen(say)
+    rules = tuple(
+        structs.replace(ways.rule(way), match=tuple(f"re:{re.escape(n)}" for n in made if made[n] == way))
+        for way in sorted(set(made.values()))
+    )
     return structs.replace(recipe, weights=(*recipe.weights, *rules), search=None)
-
-
-def _rule(search: Search, way: int, chosen: Mapping[str, int]) -> Rule:
-    names = tuple(f"re:{re.escape(name)}" for name, its in chosen.items() if its == way)
-    return Rule(match=names, terms=search.menu[way], solver=search.solver)
-
-
-def taken(moves: Sequence[Move]) -> dict[str, int]:
-    """Name -> way, after moves each of which is made if it makes its matrix smaller."""
-    made: dict[str, Move] = {}
-    for move in moves:
-        if move.name not in made or move.nbytes < made[move.name].nbytes:
-            made[move.name] = move
-    return {name: move.way for name, move in made.items()}
 
 
 def most(count: int, steps: int, allowed: Callable[[int], bool]) -> int:
@@ -94,88 +84,58 @@ def most(count: int, steps: int, allowed: Callable[[int], bool]) -> int:
     return low
 
 
+def _names(checkpoint: Checkpoint, settings: Search) -> frozenset[str]:
+    """The matrices that the search is about."""
+    everywhere = Rule(match=settings.match, terms=(Dense(Floating()),))
+    asked = Recipe(name="search", source="", summary="", weights=(everywhere,))
+    known = sites(checkpoint.spec)
+    return frozenset(assign(asked, known)) & {site.name for site in known if site.layer is not None}
+
+
+def _observed(windows: Array) -> Array:
+    kept: Array = np.delete(windows, np.s_[::HELD_OUT], axis=0)
+    return kept
+
+
 @dataclass(frozen=True)
 class _Search:
     checkpoint: Checkpoint
     settings: Search
     windows: Array
     threads: int | None
-    directory: Path  # of the coded matrices: <layer>.<way>
+    ways: Ways
 
     def chosen(self, say: Callable[[str], None]) -> dict[str, int]:
-        """Name -> way of every matrix that a way of the menu makes smaller."""
-        if len(self.windows) < HELD_OUT:
-            raise IntaglioError(
-                f"a search needs at least {HELD_OUT} calibration windows, got {len(self.windows)}"
-            )
-        moves = sorted(self._moves(), key=lambda move: move.error)
-        bound = self._perplexity({}) * (1 + self.settings.within)
-        say(f"{len(moves)} ways to code {len(self._names)} matrices, perplexity up to {bound:.2f}")
+        """Name -> way of every matrix that becomes cheaper."""
+        moves = sorted(self._moves(), key=lambda move: move.harm)
+        bound = self._perplexity([]) * (1 + self.settings.within)
+        say(f"{len(moves)} ways to run {len({m.name for m in moves})} matrices, perplexity up to {bound:.2f}")
 
         def allowed(count: int) -> bool:
-            perplexity = self._perplexity(taken(moves[:count]))
+            perplexity = self._perplexity(moves[:count])
             say(f"{count} of them: perplexity {perplexity:.2f}")
             return perplexity <= bound
 
         return taken(moves[: most(len(moves), self.settings.steps, allowed)])
 
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        """The matrices that the search is about."""
-        everywhere = Rule(match=self.settings.match, terms=self.settings.menu[0])
-        asked = Recipe(name="search", source="", summary="", weights=(everywhere,))
-        known = sites(self.checkpoint.spec)
-        return frozenset(assign(asked, known)) & {site.name for site in known if site.layer is not None}
-
     def _moves(self) -> Iterator[Move]:
-        """Every way of every matrix, coded and put down; only what is smaller than the original counts."""
+        """Those of every layer, which reads what the original's layers before it put out."""
         spec, checkpoint = self.checkpoint.spec, self.checkpoint
         outer = transformer.outer_weights(checkpoint)
-        observed = np.delete(self.windows, np.s_[::HELD_OUT], axis=0)
+        observed = _observed(self.windows)
         size = max(1, TOKENS // self.windows.shape[1])
         parts = (torch.from_numpy(observed[i : i + size]) for i in range(0, len(observed), size))
         batches = [transformer.embed(spec, outer, part) for part in parts]
         for layer in range(spec.num_layers):
             w = transformer.layer_weights(checkpoint, layer)
-            observation = Observation(spec, layer, w, batches)
-            for way, linears in enumerate(self._coded(layer, observation)):
-                write_block(self._path(layer, way), Block(linears, {}))
-                for name, coded in linears.items():
-                    if coded.nbytes < checkpoint.linears[name].nbytes:
-                        yield Move(name, way, coded.notes["error"], coded.nbytes)
+            yield from self.ways.moves(layer, Observation(spec, layer, w, batches))
             batches = [transformer.block(spec, layer, w, batch) for batch in batches]
 
-    def _coded(self, layer: int, observation: Observation) -> Iterator[dict[str, Coded]]:
-        """The layer's matrices in each way of the menu."""
-        for menu_terms in self.settings.menu:
-            rule = Rule(terms=menu_terms, solver=self.settings.solver)
-            linears = {}
-            for point, members in roles.INPUTS.items():
-                for role in (role for role in members if roles.site(layer, role) in self._names):
-                    name, metric = roles.site(layer, role), Metric(observation.hessian(point))
-                    linears[name] = solve(task(rule, observation.weights, roles.LINEARS[role], metric, name))
-            yield linears
-
-    def _perplexity(self, ways: Mapping[str, int]) -> float:
-        """Of the held-out windows, run natively with these matrices exchanged."""
-        linears = {
-            name: coded
-            for layer in range(self.checkpoint.spec.num_layers)
-            for name, coded in self._read(layer, ways)
-        }
+    def _perplexity(self, moves: list[Move]) -> float:
+        """Of the held-out windows, run natively after these moves."""
         seq_len = self.windows.shape[1]
-        executor = Executor(
-            self.checkpoint.replace(linears), threads=self.threads, max_context=seq_len, max_sequences=1
-        )
+        changed = self.checkpoint.replace(self.ways.exchanged(taken(moves)))
+        executor = Executor(changed, threads=self.threads, max_context=seq_len, max_sequences=1)
         held_out = self.windows[::HELD_OUT].astype(np.int32)
         nll = [score.nll(executor.logits(window)[:-1], window[1:]) for window in held_out]
         return math.exp(min(float(np.concatenate(nll).mean()), 700))
-
-    def _read(self, layer: int, ways: Mapping[str, int]) -> Iterator[tuple[str, Coded]]:
-        wanted = {roles.site(layer, role) for role in roles.LINEARS} & ways.keys()
-        for way in sorted({ways[name] for name in wanted}):
-            block = read_block(self._path(layer, way))
-            yield from ((name, block.linears[name]) for name in wanted if ways[name] == way)
-
-    def _path(self, layer: int, way: int) -> Path:
-        return self.directory / f"{layer}.{way}"

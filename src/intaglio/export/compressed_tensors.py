@@ -168,17 +168,19 @@ def _narrow(values: Array, plain: np.dtype[Any], what: str) -> Array:
 
 
 def _config(checkpoint: Checkpoint, schemes: Mapping[str, Scheme | None], dtype: str) -> dict[str, Any]:
-    """The model's own config, and how its matrices are coded."""
+    """The model's own config, and how its matrices are coded; without codes it is an ordinary model's."""
+    ours = ("dtype", "torch_dtype", "quantization_config")
+    own = {key: value for key, value in checkpoint.config.items() if key not in ours} | {"torch_dtype": dtype}
     groups: dict[Scheme, list[str]] = {}
     for site, scheme in schemes.items():
         if scheme:
             groups.setdefault(scheme, []).append(site)
+    if not groups:
+        return own
     plain = [site for site, scheme in schemes.items() if scheme is None]
-    own = {key: value for key, value in checkpoint.config.items() if key not in ("dtype", "torch_dtype")}
     formats = {scheme.format for scheme in groups}
     return {
         **own,
-        "torch_dtype": dtype,
         "quantization_config": {
             "quant_method": FORMAT,
             "format": formats.pop() if len(formats) == 1 else "mixed-precision",

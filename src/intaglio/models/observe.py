@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from intaglio.lazy import lazy
 from intaglio.models import roles
+from intaglio.models.density import Density
 from intaglio.models.spec import ModelSpec
 from intaglio.models.transformer import POINTS, Weights, block
 
@@ -25,8 +26,8 @@ class Observation:
     """Statistics of one block, fed `batches` of (b, t, hidden).
 
     A question of a kind is answered for every point in one pass, since the passes cost most: `absmax` and
-    `mean_abs` share one over about CHANNEL_TOKENS tokens, the four `hessian`s one over all of them. Answers
-    must not be written to.
+    `mean_abs` share one over about CHANNEL_TOKENS tokens, the four `hessian`s one over all of them, the four
+    densities one over the few. Answers must not be written to.
     """
 
     def __init__(self, spec: ModelSpec, layer: int, weights: Weights, batches: Sequence[Tensor]) -> None:
@@ -48,6 +49,10 @@ class Observation:
         """mean of x xᵀ over all tokens, for a point where linears read: (in, in) float32."""
         return self._hessians[point].symmetric
 
+    def density(self, point: str) -> float:
+        """The pseudo-density of what linears read there."""
+        return self._densities[point].value
+
     def rows(self, point: str, count: int) -> Tensor:
         """`count` (or all, if fewer) evenly spaced tokens: (count, in), or (count, heads, d)."""
         if (point, count) not in self._rows:
@@ -62,6 +67,10 @@ class Observation:
     @cached_property
     def _hessians(self) -> Mapping[str, Hessian]:
         return self._fill({point: Hessian() for point in roles.INPUTS}, self.batches)
+
+    @cached_property
+    def _densities(self) -> Mapping[str, Density]:
+        return self._fill({point: Density() for point in roles.INPUTS}, self._few())
 
     def _few(self) -> list[Tensor]:
         """Evenly spaced batches of about CHANNEL_TOKENS tokens in all, if the first is like the others."""

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from intaglio.attention import Codec
-from intaglio.formats import Activation
+from intaglio.formats import Activation, Largest
 from intaglio.models import texts
 from intaglio.solvers import Clip, Greedy, Prune, Solver
 from intaglio.terms import Term
@@ -44,17 +44,24 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Gives each matrix it matches in the layers the cheapest sum of terms of `menu` that quality allows.
+    """Gives each matrix it matches in the layers the cheapest way to run it that quality allows.
 
+    `menu`: sums of terms that may stand for it. Or `inputs`: how thinned it may read its input, itself in
+    plain float16; of the two factors of a product one alone is made sparse.
     `within`: how much the perplexity of calibration text may rise by all of them, relative. `steps`: how
     often it is asked for. What is found becomes rules behind the recipe's own (TASDER, 2403.07953).
     """
 
     match: tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...] = ("linear",)
-    menu: Annotated[tuple[Annotated[tuple[Term, ...], Meta(min_length=1)], ...], Meta(min_length=1)]
+    menu: tuple[Annotated[tuple[Term, ...], Meta(min_length=1)], ...] = ()
+    inputs: tuple[Largest, ...] = ()
     solver: Solver = Prune("wanda")
     within: Annotated[float, Meta(gt=0)] = 0.05
     steps: Annotated[int, Meta(ge=1, le=32)] = 8
+
+    def __post_init__(self) -> None:
+        if bool(self.menu) == bool(self.inputs):
+            raise ValueError("a search is of the weights by `menu` or of their `inputs`: give one of the two")
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
