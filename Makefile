@@ -63,7 +63,7 @@ test: $(VENV)/.installed
 
 # the recipes that claim something and are coded within minutes; all of them: compare --recipes all
 CLAIMED := rtn-w3,gptq-w3,awq-w3,spqr,squeezellm-dense,squeezellm,hqq-w3,milo-w3,rtn-w4,gptq-w4,awq-w4,spqr-w4,qserve,$\
-  rtn-w4a8kv4-channel,rtn-w4a4,smoothquant-w4a4,atom,atom-w4a8,milo,ptqtp,ptqtp-weighted
+  rtn-w4a8kv4-channel,rtn-w4a4,smoothquant-w4a4,atom,atom-w4a8,milo,milo-weighted,ptqtp,ptqtp-weighted
 claims: $(VENV)/.installed
 	$(PY) -m pytest -m claims --timeout 3600 $(ARGS)
 	$(VENV)/bin/intaglio compare smollm2-135m --recipes $(CLAIMED) --samples 16 --windows 12 --jobs 2 --check $(if $(TEXT),--text $(TEXT))
