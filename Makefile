@@ -64,7 +64,7 @@ test: $(VENV)/.installed
 # the recipes that claim something and are coded within minutes (all that are shipped: compare --recipes all),
 # and the rungs that lead to atom and qserve
 CLAIMED := rtn-w3,gptq-w3,awq-w3,spqr,squeezellm-dense,squeezellm,hqq-w3,milo-w3,rtn-w4,gptq-w4,awq-w4,spqr-w4,qserve,$\
-  rtn-w4a8kv4-channel,rtn-w4a4,smoothquant-w4a4,atom,atom-w4a8,milo,ptqtp,ptqtp-weighted
+  rtn-w4a8kv4-channel,rtn-w4a4,smoothquant-w4a4,atom,atom-w4a8,milo,milo-weighted,ptqtp,ptqtp-weighted
 RUNGS   := bench/ablations/atom-keeper.yaml,bench/ablations/atom-groups.yaml,bench/ablations/atom-clip.yaml,$\
   bench/ablations/atom-kv16.yaml,bench/ablations/qserve-channel.yaml,bench/ablations/qserve-a8.yaml
 claims: $(VENV)/.installed

@@ -80,6 +80,8 @@ CASES: list[tuple[Solver, list[Sum]]] = [
     (Prune("sparsegpt", block=16), [SERIES, (Sparse(0.7),)]),
     (Hqq(), [DENSE[0], COMPENSATED]),
     (Alternate(rounds=3), [DENSE[0], COMPENSATED]),
+    (Alternate(rounds=2, inner=Obs()), [DENSE[0], COMPENSATED[::-1]]),
+    (Alternate(rounds=2, inner=Spqr()), [(LowRank(2), Dense(Bilevel(3, group_size=8)))]),
     (Ptqtp(weighted=True), [DENSE[0], PLANES]),
     (Ksvd(sweeps=3, picks=2), [DENSE[0], (Dictionary(0.2),), BASES]),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from intaglio import terms
 from intaglio.formats import Bilevel, Integer
 from intaglio.solvers import Greedy, Obs, Spqr
 from intaglio.solvers.isolate import spared, without_outliers
+from intaglio.solvers.statistics import best_pairs
 from intaglio.terms import Coded, Dense, Metric, Outliers, Term
 from tests.solvers.test_obs import correlated, weights
 
@@ -39,7 +40,8 @@ def test_a_smaller_tau_isolates_more_and_loses_less() -> None:
 
 def test_without_outliers_it_is_obs_with_moving_grids() -> None:
     w, h = weights(33, 100), correlated(100)
-    found = solved(Spqr(math.inf, damp=0.01, order="natural", block=16), w, h)
+    plain = Spqr(math.inf, damp=0.01, order="natural", block=16, statistics="extent")
+    found = solved(plain, w, h)
     expected = solved(Obs(damp=0.01, order="natural", grid="moving", block=16), w, h, ALONE)
     assert found.notes["outliers"] == 0
     assert all(np.array_equal(found.state[name], array) for name, array in expected.state.items())
@@ -152,3 +154,38 @@ def test_leaving_one_out_is_what_it_says() -> None:
             others = [i for i in range(5) if i != j]
             expected = error(x[:, n], cost) - error(x[others, n], cost[others])
             assert float(spared(x, cost, 3)[j, n]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_pairs_of_codes_lose_a_fifth_less_than_the_nearest_of_each() -> None:
+    """In the same bits; and fewer weights are outliers on the better grid."""
+    w, h = weights(64, 256), correlated(256)
+    for tau in (math.inf, 0.2):
+        nearest, best = (solved(Spqr(tau, statistics=how), w, h) for how in ("extent", "searched"))  # type: ignore[arg-type]
+        assert best.notes["error"] < 0.8 * nearest.notes["error"]
+        assert best.notes["outliers"] <= 0.8 * nearest.notes["outliers"]
+
+
+@pytest.mark.parametrize("limit", [math.inf, 0.3])
+def test_no_pair_is_better(limit: float) -> None:
+    """By the definition: each output with every scale and every zero of its run."""
+    fmt, gen = Bilevel(2, group_size=16, scale_bits=2, zero_bits=3, rows=4), torch.Generator().manual_seed(0)
+    x, cost = torch.randn(16, 6, generator=gen), torch.rand(16, generator=gen)
+    tables = fmt.fit(x.t())
+    found = best_pairs(x, fmt, tables, cost, limit)
+    scale, zero = (tables[f"{name}_range"].float() for name in ("scale", "zero"))
+    for n in range(6):
+        errors = {}
+        for a, b in product(range(4), range(8)):
+            step = scale[n // 4, 0, 0] + scale[n // 4, 0, 1] * a
+            middle = zero[n // 4, 0, 0] + zero[n // 4, 0, 1] * b
+            rounded = ((x[:, n] / step + middle).round().clamp(0, 3) - middle) * step
+            errors[a, b] = float(((rounded - x[:, n]).square() * cost).clamp(max=limit).sum())
+        chosen = int(found["scale_code"][n, 0]), int(found["zero_code"][n, 0])
+        assert errors[chosen] <= min(errors.values()) + 1e-5
+    assert all(torch.equal(found[name], tables[name]) for name in ("scale_range", "zero_range"))
+
+
+def test_fine_statistics_stay_the_nearest() -> None:
+    x, fmt = torch.randn(16, 40), Bilevel(3, scale_bits=8, zero_bits=5)
+    tables = fmt.fit(x.t())
+    assert best_pairs(x, fmt, tables, torch.ones(16), math.inf) is tables

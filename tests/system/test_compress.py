@@ -70,9 +70,19 @@ def test_the_same_run_gives_the_same_bytes(model: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "a" / "out") == contents(tmp_path / "b" / "out")
 
 
-def test_rounding_alone_needs_no_text(model: Path, tmp_path: Path) -> None:
-    report = run(model, tmp_path / "out", "rtn-w4", calibration=tmp_path / "none.txt")
+@pytest.mark.parametrize("recipe", ["rtn-w4", "hqq-w3", "milo", "milo-w3", "ptqtp"])
+def test_what_needs_no_text_asks_for_none(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("a text to calibrate on was read")
+
+    monkeypatch.setattr(texts, "documents", refused)
+    report = run(model, tmp_path / "out", recipe, calibration=tmp_path / "none.txt")
     assert report.calibration is None
+    assert report.verification.fault is None
+    with pytest.raises(AssertionError, match="was read"):
+        run(model, tmp_path / "other", "milo-weighted")
 
 
 def test_the_report_says_what_was_observed(model: Path, tmp_path: Path) -> None:

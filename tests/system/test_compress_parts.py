@@ -36,7 +36,8 @@ FINE = Verification(
 @pytest.mark.parametrize("name", ["ptqtp", "hqq-w3", "hqq-w4", "milo", "milo-w3"])
 def test_no_text_is_drawn_for_solvers_that_read_none(name: str) -> None:
     assert not any(map(blocks.needs_metric, load_recipe(name).weights))
-    assert all(map(blocks.needs_metric, load_recipe("ptqtp-weighted").weights))
+    for weighted in ("ptqtp-weighted", "milo-weighted"):
+        assert all(map(blocks.needs_metric, load_recipe(weighted).weights))
 
 
 @pytest.mark.parametrize(
