@@ -146,9 +146,11 @@ def test_more_sparsity_is_more_error() -> None:
 
 @pytest.mark.parametrize("workers", range(1, 8))
 def test_rows_of_equal_work_split_evenly_and_others_do_not(workers: int) -> None:
-    """The executor hands out rows: with `row` a fair share of the groups, with `matrix` not."""
+    """The executor hands out rows, as many to each of its workers, before they help one another: with `row`
+    each has a fair share of the groups, with `matrix` the first has most of them.
+    """
     w, metric = case(rows=420)
-    w[:60] *= 10
+    w *= 30 / torch.arange(1, 421)[:, None]  # Zipf: the first rows are worth most
 
     def uneven(solver: GroupPrune) -> float:
         work = kept(solver.solve(w, (GroupSparse(0.5),), metric)).sum(1)
@@ -156,4 +158,4 @@ def test_rows_of_equal_work_split_evenly_and_others_do_not(workers: int) -> None
         return float(max(shares) / np.mean(shares))
 
     assert uneven(GroupPrune()) == 1.0
-    assert uneven(GroupPrune(balance="matrix")) > (1.02 if workers > 1 else 0)
+    assert uneven(GroupPrune(balance="matrix")) > (1.2 if workers > 1 else 0)

@@ -106,6 +106,12 @@ def test_progress_says_what_training_brought(model: Path, tmp_path: Path) -> Non
     assert said[4].startswith("end to end: step 1 of 24, loss ")
 
 
+def test_training_reads_what_it_needs_though_statistics_ask_for_less(model: Path, tmp_path: Path) -> None:
+    report = compress(model, tmp_path / "out", "calibration.samples=4", "tune.samples=12")
+    assert report.calibration
+    assert report.calibration.windows == 12
+
+
 def test_dense_codes_can_be_trained_too(runs: Runs) -> None:
     report, _ = runs["dense"]
     assert report.coverage.coded == 21

@@ -58,6 +58,21 @@ class TestGrouped:
         tables = {"0.scale", "scale"}
         assert all(np.array_equal(again.state[n], a) for n, a in made.coded.state.items() if n not in tables)
 
+    def test_begins_where_the_weights_were_if_they_are_rounded_to_what_was_found(self, term: Term) -> None:
+        """Codes moved by a solver are what training begins with: a grid point of their own each."""
+        _, made = found(term)
+        kept = made.decode(made.scale) != 0
+        assert torch.equal(made.latent(weights())[kept], weights()[kept])
+        moved = weights() + 0.2 * torch.randn(17, 67, generator=torch.Generator().manual_seed(2))
+        again = made.refitted(moved, made.scale, made.zero, {})
+        start = grouped(again)
+        assert start
+        latent = start.latent(weights())
+        torch.testing.assert_close(
+            start.rounded(latent, start.scale, start.zero), terms.decode(again), rtol=1e-5, atol=1e-6
+        )
+        assert 0.05 < (latent != weights())[kept].double().mean() < 0.95
+
     def test_a_hopeless_scale_is_stored_as_a_valid_one(self, term: Term) -> None:
         _, made = found(term)
         terms.validate(made.refitted(weights(), -made.scale, made.zero - 100, {}))

@@ -234,7 +234,9 @@ def _windows(made: Plan, text: Text | None) -> Windows | None:
     """The windows to observe, if the plan observes anything."""
     if not (made.coding.observes or made.coding.weighed or made.recipe.tune):
         return None
-    settings = made.recipe.calibration
+    settings, tune = made.recipe.calibration, made.recipe.tune
+    if tune:
+        settings = structs.replace(settings, samples=max(settings.samples, tune.samples))
     return draw(made.checkpoint, text or settings.text, settings)
 
 

@@ -26,7 +26,7 @@ def salient(
 ) -> Found:
     """The groups of W (out, in) with the largest mean of w^2 * weights (in,), rounded as all would be."""
     size = term.group_size
-    kept = _kept(groups.split(w.square() * weights, size).mean(2), term.sparsity, balance)
+    kept = dearest(groups.split(w.square() * weights, size).mean(2), term.sparsity, balance)
     layout, notes = Bsr(term.bits, size), {"kept": float(kept.float().mean())}
     if term.bits == 16:
         return Found(layout.store_values(to_numpy(kept), to_numpy(w)), notes)
@@ -36,7 +36,7 @@ def salient(
     return Found(layout.store(*map(to_numpy, arrays)), notes)
 
 
-def _kept(saliency: Tensor, sparsity: float, balance: Balance) -> Tensor:
+def dearest(saliency: Tensor, sparsity: float, balance: Balance) -> Tensor:
     """The most salient groups, bool as `saliency` (out, groups): so many of each row, or of the matrix, and
     at least one; ties go to the first.
     """

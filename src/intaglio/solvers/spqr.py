@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -20,9 +19,9 @@ from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.isolate import without_outliers
 from intaglio.solvers.natural import natural
-from intaglio.solvers.obs import inverse_factor
 from intaglio.solvers.sequence import Found, InSequence
 from intaglio.solvers.statistics import best_pairs
+from intaglio.solvers.walk import MovingGrid, Order, Span, Tables, Visit, Walk
 from intaglio.terms import Dense, Metric, Outliers, Term
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Spqr(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     tau: Annotated[float, msgspec.Meta(gt=0)] = 0.2
     damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     block: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
-    order: Literal["natural", "activation"] = "activation"
+    order: Order = "activation"
     statistics: Literal["searched", "extent"] = "searched"
 
     def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
@@ -64,102 +63,45 @@ class Spqr(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ) -> tuple[Found, Tensor]:
         """The dense term, and what the codes of its outliers miss (out, in), zero elsewhere."""
         h = metric.h if metric.h is not None and metric.h.ndim == 2 else metric.diagonal(w.shape[1]).diag()
-        size = fmt.group_size or len(h)
-        groups = self._groups(h.diagonal(), size)
-        order = torch.cat([inputs for _, inputs in groups])
-        factor, damp = inverse_factor(h[order][:, order], self.damp)
-        cost = torch.empty(len(h))
-        cost[order] = factor.diagonal().square().reciprocal()
+        walk = Walk.over(h, fmt.group_size or len(h), self.damp, self.block, self.order)
+        cost = walk.stored(walk.cost)
         limit = tau * float((w.var(0) * cost).mean()) if len(w) > 1 else math.inf
         shrink = clip.search(w, fmt, Metric(cost)) if clip else None
-        searched = self.statistics == "searched"
-        walk = _Walk(fmt, fmt.fit(w, shrink=shrink), shrink, cost[order], limit, searched)
-        codes, isolated = walk.run(w.t()[order].contiguous(), factor, self._blocks(groups, size))
-        back = torch.argsort(order)
-        found = Found(fmt.pack(codes[back].t().contiguous(), walk.tables), {"damp": damp})
-        return found, isolated[back].t()
-
-    def _groups(self, power: Tensor, size: int) -> list[tuple[int, Tensor]]:
-        """Number and inputs of each group, in the order in which they are rounded."""
-        starts = range(0, len(power), size)
-        groups = [(g, torch.arange(i, min(i + size, len(power)))) for g, i in enumerate(starts)]
-        if self.order == "natural":
-            return groups
-        loudest = [(g, i[torch.argsort(power[i], descending=True, stable=True)]) for g, i in groups]
-        return sorted(loudest, key=lambda group: -float(power[group[1]].mean()))
-
-    def _blocks(self, groups: list[tuple[int, Tensor]], size: int) -> list[list[_Span]]:
-        """Whole groups, `block` inputs together, so that a group is up to date when it is fitted."""
-        spans: list[_Span] = []
-        for number, inputs in groups:
-            begin = spans[-1].end if spans else 0
-            spans.append(_Span(number, begin, begin + len(inputs)))
-        together = max(1, self.block // size)
-        return [spans[i : i + together] for i in range(0, len(spans), together)]
+        grid, searches = MovingGrid(fmt, fmt.fit(w, shrink=shrink), shrink), self.statistics == "searched"
+        coding = _Coding(grid, walk.cost, limit, w.shape, searches)
+        walk.run(w, coding.begin)
+        codes = walk.stored(coding.codes).t().contiguous()
+        found = Found(fmt.pack(codes, coding.grid.tables), {"damp": walk.damp})
+        return found, walk.stored(coding.isolated).t()
 
 
-class _Span(NamedTuple):
-    """Where the inputs of a group stand in the order."""
+class _Coding:
+    """What a walk makes: codes uint8 (in, out) in its order, and what they miss of outliers, else zero."""
 
-    group: int
-    begin: int
-    end: int
+    def __init__(
+        self, grid: MovingGrid, cost: Tensor, limit: float, shape: Sequence[int], searches: bool
+    ) -> None:
+        self.grid, self.cost, self.limit, self.searches = grid, cost, limit, searches
+        self.codes = torch.empty(shape[1], shape[0], dtype=torch.uint8)
+        self.isolated = torch.zeros(shape[1], shape[0])
 
+    def begin(self, span: Span, x: Tensor) -> Visit:
+        """A group's grid is fitted without its likely outliers."""
+        cost, fmt = self.cost[span.begin : span.end], self.grid.fmt
 
-@dataclass
-class _Walk:
-    """One pass over the groups in order, which fills in `tables`; `cost` (in,) is in that order."""
+        def refined(tables: Tables) -> Tables:
+            if not self.searches or not isinstance(fmt, Bilevel):
+                return tables
+            return best_pairs(x, fmt, tables, cost, self.limit)
 
-    fmt: Integer | TwoLevel | Bilevel
-    tables: dict[str, Tensor]
-    shrink: Tensor | None
-    cost: Tensor
-    limit: float
-    searched: bool
+        grid = self.grid.fit(span.group, without_outliers(x, cost, fmt.bits, self.limit), refined)
 
-    def run(self, w: Tensor, factor: Tensor, blocks: list[list[_Span]]) -> tuple[Tensor, Tensor]:
-        """w (in, out), overwritten -> codes uint8 (in, out), and what they miss of outliers, else zero."""
-        codes, isolated = torch.empty(w.shape, dtype=torch.uint8), torch.zeros_like(w)
-        for block in blocks:
-            begin, end = block[0].begin, block[-1].end
-            errors = torch.empty(end - begin, w.shape[1])
-            for span in block:
-                grid = self._fit(span, w)
-                for i in range(span.begin, span.end):
-                    codes[i], error = grid.round(w[i])
-                    isolated[i] = torch.where(error.square() * self.cost[i] > self.limit, error, 0)
-                    errors[i - begin] = (error - isolated[i]) / factor[i, i]
-                    w[i + 1 : end].addr_(factor[i, i + 1 : end], errors[i - begin], alpha=-1)
-            w[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
-        return codes, isolated
+        def visit(i: int, column: Tensor) -> Tensor:
+            self.codes[i], error = grid.round(column)
+            self.isolated[i] = torch.where(error.square() * self.cost[i] > self.limit, error, 0)
+            return error - self.isolated[i]
 
-    def _fit(self, span: _Span, w: Tensor) -> _Column:
-        """The grid of a group for its weights as they are by now, but for likely outliers."""
-        at = slice(span.group, span.group + 1)
-        x, cost = w[span.begin : span.end], self.cost[span.begin : span.end]
-        inner = without_outliers(x, cost, self.fmt.bits, self.limit)
-        shrink = None if self.shrink is None else self.shrink[:, at]
-        fitted = self.fmt.fit_groups(inner.t(), self.tables, shrink=shrink)
-        if self.searched and isinstance(self.fmt, Bilevel):
-            fitted = best_pairs(x, self.fmt, fitted, cost, self.limit)
-        for name, values in fitted.items():
-            self.tables[name][:, at] = values
-        grid = self.fmt.grid({**self.tables, **fitted})
-        return _Column(grid.step[:, 0] * grid.row[:, 0], grid.zero[:, 0], grid.low[:, 0], grid.high[:, 0])
-
-
-class _Column(NamedTuple):
-    """The grid of one group, (out,) each."""
-
-    step: Tensor
-    zero: Tensor
-    low: Tensor
-    high: Tensor
-
-    def round(self, column: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of one input's weights (out,), and by how much they miss."""
-        codes = (column / self.step).add_(self.zero).round_().clamp_(self.low, self.high)
-        return codes, column - (codes - self.zero) * self.step
+        return visit
 
 
 def _stored(isolated: Tensor) -> Found:

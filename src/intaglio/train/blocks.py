@@ -29,7 +29,8 @@ class BlockTuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Minimises |coded block(what the coded model hands it) - original block(what the original handed it)|^2.
 
     Of each token relative to its own power, or the few with massive activations would be all that counts.
-    Rounding is passed straight through backwards; which groups are kept stays. `batch`: windows a step.
+    Rounding is passed straight through backwards; which groups are kept stays. It begins with the codes that
+    were found, which need not be the nearest. `batch`: windows a step.
     `weights`, `tables`: learning rates, of weights and of scales and zero points.
     """
 
@@ -89,7 +90,7 @@ class _Trained:
 
     def __init__(self, start: Grouped, w: Tensor) -> None:
         self._start = start
-        self.w, self.scale, self.zero = w.detach().clone(), start.scale.clone(), start.zero.clone()
+        self.w, self.scale, self.zero = start.latent(w.detach()), start.scale.clone(), start.zero.clone()
 
     def weight(self) -> Tensor:
         return self._start.rounded(self.w, self.scale, self.zero)

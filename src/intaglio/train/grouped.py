@@ -38,6 +38,11 @@ class Grouped:
     zero: Tensor
     kept: Tensor | None
 
+    def latent(self, w: Tensor) -> Tensor:
+        """Where training begins: w (out, in), but a code's own value where w would be rounded to another."""
+        tables = {"scale": self._stored(self.scale), "zero": self.zero}
+        return torch.where(self.grid.encode(w, tables) == self.codes, w, self.decode(self.scale))
+
     def decode(self, scale: Tensor) -> Tensor:
         """W (out, in) of the same codes, in other scales."""
         return self._joined((groups.split(self.codes.float(), self._size) - self.zero[..., None]), scale)
