@@ -177,7 +177,7 @@ void Executor::linear(int32_t matrix, int32_t source, Columns target, int32_t bi
   }
   const Product product = {m, x, vector(bias), alpha, accumulate};
   auto* before = ops_.empty() ? nullptr : dynamic_cast<Linear*>(ops_.back().get());
-  if (before && before->takes(product, y, rows)) before->products.push_back(product);
+  if (before && before->takes(product, y, rows)) before->take(product);
   else add<Linear>(kernels_, product, y, rows, limits_.threads);
 }
 

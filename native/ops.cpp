@@ -143,12 +143,19 @@ void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) c
   }
 }
 
-Linear::Linear(const Kernels* k, const Product& p, Slice t, Rows r, int threads)
-    : kernels(k), products{p}, matrix(p.matrix), source(p.source), target(t), rows(r) {
+Linear::Linear(const Kernels* k, const Product& p, Slice t, Rows r, int n)
+    : kernels(k), threads(n), target(t), rows(r) {
+  take(p);
+}
+
+void Linear::take(const Product& p) {
+  products.push_back(p);
+  if (matrix && p.matrix->bytes <= matrix->bytes) return;
+  matrix = p.matrix, source = p.source;
   const size_t bytes = std::max<size_t>(1, matrix->bytes / static_cast<size_t>(matrix->rows));
   const int32_t least = static_cast<int32_t>(std::min<size_t>(kBytesAUnit / bytes + 1, matrix->rows));
   const int32_t fair = divide_up(matrix->rows, threads == 1 ? 1 : threads * kUnitsAThread);
-  row_block = round_up(std::max(least, fair), k->tile);
+  row_block = round_up(std::max(least, fair), kernels->tile);
 }
 
 // Whether p goes on top of these, and reads nothing that they write.

@@ -93,13 +93,15 @@ struct Linear : Op {
   void walk(const Step& step, const TokenBlock& block, const Worker& worker) const override;
 
   bool takes(const Product& p, const Slice& t, Rows r) const;
+  void take(const Product& p);
   int32_t token_block(int32_t tokens) const;
   void multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const;
 
   const Kernels* kernels;
   std::vector<Product> products;
-  const Matrix* matrix;  // the first's, by which the work is cut
-  const Buffer* source;
+  const Matrix* matrix = nullptr;  // the largest, by which the work is cut
+  const Buffer* source = nullptr;
+  int threads;
   Slice target;
   Rows rows;
   int32_t row_block;
