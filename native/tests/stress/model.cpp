@@ -36,12 +36,12 @@ void fill_plain(Weights& w, Random& random) {
 // Zero points near the middle code, so that a row's mean stays small.
 void fill_coded(Weights& w, Random& random) {
   const Source& s = w.source;
-  const int top = (1 << s.bits) - 1, middle = (top + 1) / 2, shift = top / 8;
+  const int top = (1 << s.bits) - 1, shift = top / 8;
   const size_t groups = size_t(s.rows) * size_t(group_count(s.cols, s.group));
   w.codes.resize(size_t(s.rows) * size_t(row_bytes(s)));
   for (uint8_t& code : w.codes) code = uint8_t(random.integer(0, 255));
   if (s.kind != kW8A8) w.zero.resize(groups);
-  for (uint8_t& zero : w.zero) zero = uint8_t(middle + random.integer(-shift, shift));
+  for (uint8_t& zero : w.zero) zero = uint8_t(random.integer(top / 2 - shift, (top + 1) / 2 + shift));
   if (s.kind == kW4A8Two) w.steps.resize(groups);
   for (uint8_t& step : w.steps) step = uint8_t(random.integer(8, 16));
   w.scale.resize(size_t(s.rows) * size_t(scale_count(s.kind, s.cols, s.group)));
