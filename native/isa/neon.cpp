@@ -10,6 +10,7 @@
 #include <arm_neon.h>
 #endif
 
+#include "expansion.h"
 #include "half.h"
 
 namespace intaglio {
@@ -69,19 +70,7 @@ inline VF load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u1
 inline VF halves(uint8x8_t v) { return vcvt_f32_f16(vreinterpret_f16_u8(v)); }
 #endif
 
-// For each nibble of a mask, which bytes of 4 halves go where it is set.
-struct Expansion {
-  uint8_t from[16][8];
-  constexpr Expansion() : from() {
-    for (int mask = 0; mask < 16; ++mask)
-      for (int lane = 0, next = 0; lane < 4; ++lane) {
-        const bool set = mask >> lane & 1;
-        from[mask][2 * lane] = uint8_t(set ? 2 * next : 0xff), from[mask][2 * lane + 1] = uint8_t(set ? 2 * next + 1 : 0xff);
-        next += set;
-      }
-  }
-};
-constexpr Expansion kExpansion;
+constexpr Expansion<4> kExpansion;
 inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
   return halves(vtbl1_u8(vld1_u8((const uint8_t*)p), vld1_u8(kExpansion.from[mask])));
 }

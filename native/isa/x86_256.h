@@ -1,5 +1,6 @@
 // The primitives of 8 lanes: float32, int32 and the bytes of 8 rows x 4 columns. The 8-bit dot is each set's own.
 #pragma once
+#include "expansion.h"
 #include "x86.h"
 #include "x86_eight.h"
 
@@ -22,20 +23,7 @@ inline VF fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }   // a * b 
 inline VF fnma(VF a, VF b, VF c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
 inline VF less(VF a, VF b, VF yes, VF no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 inline VF load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
-
-// For each byte of a mask, which bytes of 8 halves go where it is set.
-struct Expansion {
-  alignas(64) uint8_t from[256][16];
-  constexpr Expansion() : from() {
-    for (int mask = 0; mask < 256; ++mask)
-      for (int lane = 0, next = 0; lane < 8; ++lane) {
-        const bool set = mask >> lane & 1;
-        from[mask][2 * lane] = uint8_t(set ? 2 * next : 0x80), from[mask][2 * lane + 1] = uint8_t(set ? 2 * next + 1 : 0x80);
-        next += set;
-      }
-  }
-};
-constexpr Expansion kExpansion;
+constexpr Expansion<8> kExpansion;
 inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
   const __m128i from = _mm_load_si128((const __m128i*)kExpansion.from[mask]);
   return _mm256_cvtph_ps(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i*)p), from));

@@ -98,6 +98,21 @@ def quantized(x: Array) -> Array:
     return np.rint(x / np.where(scale > 0, scale, 1)) * np.float64(scale)
 
 
+def multiplies(m: cpu.Operand, isa: str, *, tokens: int = 9, choice: cpu.Choice | None = None) -> None:
+    """As the dense matrix does, for one token and for several, onto what is there."""
+    w, packed, rng = cpu.decode(m), cpu.pack([m], choice or cpu.choose(m), isa=isa), np.random.default_rng(1)
+    x, bias = (rng.standard_normal(n).astype(np.float32) for n in ((tokens, m.shape[1]), m.shape[0]))
+    together, y = packed.linear(x), x.astype(np.float64) @ w.T
+    np.testing.assert_allclose(together, y, atol=1e-5 * max(1.0, float(np.abs(y).max())))
+    for count in {1, 2, min(5, tokens)}:
+        assert np.array_equal(packed.linear(x[:count]), together[:count])
+    onto = rng.standard_normal(y.shape).astype(np.float32)
+    expected = onto + 2 * (y + bias)
+    found = packed.linear(x, bias=bias, alpha=2, onto=onto)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
+    assert np.array_equal(np.stack([packed.row(r) for r in range(len(w))]), w)
+
+
 def rounding_bound(w: Array, x: Array, top: int = 27_559) -> Array:
     """How far x @ w.T may be off where x is made integers of at most `top`: (tokens, rows)."""
     step = np.abs(x).max(1, keepdims=True) / top

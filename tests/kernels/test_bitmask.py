@@ -11,6 +11,7 @@ from intaglio import _native
 from intaglio.formats import Bitmask, Csr
 from intaglio.kernels import cpu
 from intaglio.types import Array
+from tests.kernels.matrices import multiplies
 
 ISAS = _native.isas()
 
@@ -20,21 +21,6 @@ def operand(rows: int, cols: int, share: float, seed: int = 0) -> cpu.Operand:
     rng = np.random.default_rng(seed)
     w = rng.standard_normal((rows, cols)).astype(np.float16) * (rng.random((rows, cols)) < share)
     return cpu.Operand(w.shape, Bitmask(), Bitmask().store(w.astype(np.float32)))
-
-
-def multiplies(m: cpu.Operand, isa: str, tokens: int = 9) -> None:
-    """As the dense matrix does, for one token and for several, onto what is there."""
-    w, packed, rng = cpu.decode(m), cpu.pack([m], cpu.choose(m), isa=isa), np.random.default_rng(1)
-    x, bias = (rng.standard_normal(n).astype(np.float32) for n in ((tokens, m.shape[1]), m.shape[0]))
-    together, y = packed.linear(x), x.astype(np.float64) @ w.T
-    np.testing.assert_allclose(together, y, atol=1e-5 * max(1.0, float(np.abs(y).max())))
-    for count in {1, 2, min(5, tokens)}:
-        assert np.array_equal(packed.linear(x[:count]), together[:count])
-    onto = rng.standard_normal(y.shape).astype(np.float32)
-    expected = onto + 2 * (y + bias)
-    found = packed.linear(x, bias=bias, alpha=2, onto=onto)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
-    assert np.array_equal(np.stack([packed.row(r) for r in range(len(w))]), w)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -53,7 +39,7 @@ def test_any_share_of_any_matrix(isa: str, rows: int, cols: int, share: float, s
 @pytest.mark.parametrize(("rows", "cols", "tokens"), [(576, 1031, 9), (70, 520, 260)])
 def test_many_tiles_panels_and_tokens(isa: str, rows: int, cols: int, tokens: int) -> None:
     """A place in a tile is kept from panel to panel, for more tiles and tokens than are taken at once."""
-    multiplies(operand(rows, cols, 0.5), isa, tokens)
+    multiplies(operand(rows, cols, 0.5), isa, tokens=tokens)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -11,6 +11,7 @@ from intaglio import _native
 from intaglio.formats import Csr
 from intaglio.kernels import cpu
 from intaglio.types import Array
+from tests.kernels.matrices import multiplies
 
 ISAS = _native.isas()
 SPARSE = cpu.Choice("csr", cpu.CSR, ())  # whatever the share of nonzeros
@@ -22,22 +23,6 @@ def operand(counts: list[int], cols: int, seed: int = 0) -> cpu.Operand:
     for row, count in zip(w, counts, strict=True):
         row[rng.permutation(cols)[:count]] = 1 + rng.random(count)
     return cpu.Operand(w.shape, Csr(), Csr().store(w))
-
-
-def multiplies(m: cpu.Operand, isa: str) -> None:
-    """As the dense matrix does, for one token and for several, onto what is there."""
-    w, packed = cpu.decode(m), cpu.pack([m], SPARSE, isa=isa)
-    rng = np.random.default_rng(1)
-    x, bias = (rng.standard_normal(n).astype(np.float32) for n in ((9, m.shape[1]), m.shape[0]))
-    together, y = packed.linear(x), x.astype(np.float64) @ w.T
-    np.testing.assert_allclose(together, y, atol=1e-5 * max(1.0, float(np.abs(y).max())))
-    for count in (1, 2, 5):
-        assert np.array_equal(packed.linear(x[:count]), together[:count])
-    onto = rng.standard_normal(y.shape).astype(np.float32)
-    expected = onto + 2 * (y + bias)
-    found = packed.linear(x, bias=bias, alpha=2, onto=onto)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
-    assert np.array_equal(np.stack([packed.row(r) for r in range(len(w))]), w)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -54,7 +39,7 @@ def multiplies(m: cpu.Operand, isa: str) -> None:
     ids=["one", "nothing", "one full row among empty ones", "full and empty", "ragged", "wide"],
 )
 def test_adversarial_rows(counts: list[int], cols: int, isa: str) -> None:
-    multiplies(operand(counts, cols), isa)
+    multiplies(operand(counts, cols), isa, choice=SPARSE)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -63,7 +48,7 @@ def test_adversarial_rows(counts: list[int], cols: int, isa: str) -> None:
 def test_any_rows(isa: str, data: st.DataObject) -> None:
     cols = data.draw(st.integers(1, 90))
     counts = data.draw(st.lists(st.integers(0, cols), min_size=1, max_size=20))
-    multiplies(operand(counts, cols, data.draw(st.integers(0, 9))), isa)
+    multiplies(operand(counts, cols, data.draw(st.integers(0, 9))), isa, choice=SPARSE)
 
 
 def test_the_last_column_is_read() -> None:

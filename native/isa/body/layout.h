@@ -74,10 +74,13 @@ inline Tile tile_at(const Matrix* w, const Layout& l, int64_t row) {
           reinterpret_cast<const uint16_t*>(ranges)};
 }
 
+// Where code k of lane n is, of kW8A8.
+inline int64_t byte_place(int64_t k, int32_t n) { return (k / 4 * L + n) * 4 + k % 4; }
+
 // Code k of lane n, of kW8A8 as it lies there.
 inline uint32_t code_of(int32_t kind, const uint8_t* codes, int64_t k, int32_t n) {
-  if (has_units(kind)) return unit_code(unit_bits(kind), codes, k, n, L);
-  if (kind == kW8A8) return codes[(k / 4 * L + n) * 4 + k % 4];
+  if (has_units(kind)) return unit_code(unit_bits(kind), codes, k, n);
+  if (kind == kW8A8) return codes[byte_place(k, n)];
   return uint32_t(codes[(k / 8 * L + n) * 4 + k % 4] >> k % 8 / 4 * 4 & 15);
 }
 
@@ -129,7 +132,7 @@ inline uint32_t word_of_codes(const Source& s, const uint8_t* from, int64_t k, i
 
 // A word of a row at a time: lane n of a vector of codes, as code_of says.
 inline void pack_codes(const Source& s, const uint8_t* from, int32_t n, uint8_t* tile) {
-  if (has_units(s.kind)) return pack_units(unit_bits(s.kind), s, from, n, L, tile);
+  if (has_units(s.kind)) return pack_units(unit_bits(s.kind), s, from, n, tile);
   const int32_t width = s.kind == kW8A8 ? 8 : 4, per = 32 / width;
   const auto put = [&](int64_t v, uint32_t word) {
     word = lane_of(s.kind, word);
@@ -139,7 +142,7 @@ inline void pack_codes(const Source& s, const uint8_t* from, int32_t n, uint8_t*
   for (uint32_t word; s.bits == width && v < s.cols / per; ++v) memcpy(&word, from + 4 * v, 4), put(v, word);
   for (; v < code_vectors(s.kind, s.cols); ++v) put(v, word_of_codes(s, from, v * per, width));
   if (s.kind != kW8A8 || kOffset8 == 0) return;
-  for (int64_t k = 0; k < s.cols; ++k) tile[(k / 4 * L + n) * 4 + k % 4] ^= kOffset8;
+  for (int64_t k = 0; k < s.cols; ++k) tile[byte_place(k, n)] ^= kOffset8;
 }
 
 inline void pack_row(const Source& s, int32_t row, int32_t n, const Layout& l, uint8_t* tile) {

@@ -20,13 +20,13 @@ constexpr int unit_columns(int bits) { return 32 * unit_words(bits) / bits; }
 constexpr int word_pairs(int bits) { return 16 / bits; }
 constexpr int kSparePair = 15;  // of a unit of 3 bits
 
-// The code of column k in lane n of vectors of so many lanes.
-inline uint32_t unit_code(int bits, const uint8_t* codes, int64_t k, int32_t n, int lanes) {
+// The code of column k in lane n.
+inline uint32_t unit_code(int bits, const uint8_t* codes, int64_t k, int32_t n) {
   const int64_t unit = k / unit_columns(bits);
   const int pair = int(k % unit_columns(bits)) / 2, half = k % 2 ? 16 : 0, per = word_pairs(bits);
   const auto word = [&](int i) {
     uint32_t word;
-    memcpy(&word, codes + ((unit * unit_words(bits) + i) * lanes + n) * 4, 4);
+    memcpy(&word, codes + ((unit * unit_words(bits) + i) * L + n) * 4, 4);
     return word >> half;
   };
   if (bits == 3 && pair == kSparePair) return (word(0) >> 15 & 1) | (word(1) >> 14 & 2) | (word(2) >> 13 & 4);
@@ -68,26 +68,26 @@ inline uint32_t half_word(uint64_t codes, int i) {
 }
 
 template <int Bits>
-inline void pack_units(const Source& s, const uint8_t* from, int32_t n, int lanes, uint8_t* to) {
+inline void pack_units(const Source& s, const uint8_t* from, int32_t n, uint8_t* to) {
   for (int64_t k = 0; k < s.cols; k += unit_columns(Bits)) {
     Halves all;
     for (int i = 0; i < unit_columns(Bits) / 8; ++i) {
       const Halves h = halves_of<Bits>(s, from, k + 8 * i);
       all.even |= h.even << 4 * Bits * i, all.odd |= h.odd << 4 * Bits * i;
     }
-    for (int i = 0; i < unit_words(Bits); ++i, to += 4 * lanes) {
+    for (int i = 0; i < unit_words(Bits); ++i, to += 4 * L) {
       const uint32_t word = half_word<Bits>(all.even, i) | half_word<Bits>(all.odd, i) << 16;
       memcpy(to + 4 * n, &word, 4);
     }
   }
 }
 
-inline void pack_units(int bits, const Source& s, const uint8_t* from, int32_t n, int lanes, uint8_t* to) {
+inline void pack_units(int bits, const Source& s, const uint8_t* from, int32_t n, uint8_t* to) {
   switch (bits) {
-    case 2: return pack_units<2>(s, from, n, lanes, to);
-    case 3: return pack_units<3>(s, from, n, lanes, to);
-    case 4: return pack_units<4>(s, from, n, lanes, to);
-    default: return pack_units<8>(s, from, n, lanes, to);
+    case 2: return pack_units<2>(s, from, n, to);
+    case 3: return pack_units<3>(s, from, n, to);
+    case 4: return pack_units<4>(s, from, n, to);
+    default: return pack_units<8>(s, from, n, to);
   }
 }
 

@@ -29,7 +29,7 @@ class Bitmask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         mask, value = state["mask"], state["value"]
         if shape[1] % 8 and (mask[:, -1] >> shape[1] % 8).any():
             return f"the mask has a bit behind the last of {shape[1]} columns"
-        if (count := int(np.bitwise_count(mask).sum())) != len(value):
+        if (count := int(unpack(mask, 1, shape[1]).sum(dtype=np.int64))) != len(value):
             return f"the mask has {count} bits for {len(value)} values"
         return None if np.isfinite(value).all() else "values are not finite"
 
