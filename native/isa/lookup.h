@@ -8,7 +8,9 @@
 //           to themselves. Sets that pick from words have lanes of 16 bits: they hold 4 strips of 4 bits or 8 of 2, and
 //           three times 32 of them 16 strips of 3, five in the lower 15 bits of each and of the last one bit in bit 15. What is
 //           left of a row, if 16 of these lanes hold it, is there: 16 columns after the other
-//   tables  [rows][2^bits] float16, and 64 bytes that vector loads may run into
+//   entries [rows][2^bits] int16, what products take: each row's, times a number that makes the largest kTopEntry
+//   scales  [rows] float32, what takes that back: not a number where an entry is none
+//   tables  [rows][2^bits] float16
 //
 // Of lanes that are bytes the third eight are columns 8..15 of a strip, and the second eight 16..23: what unpacks bytes
 // inside halves of 16 then gives columns in their order.
@@ -19,6 +21,7 @@ namespace intaglio {
 namespace {
 
 constexpr int32_t kStrip = 32;  // columns
+constexpr int32_t kTopEntry = 9740;
 #ifdef INTAGLIO_WORD_TABLES
 constexpr int32_t kCodeLane = 16, kTogether = 2;  // bits; strips that are multiplied together, and thus always there
 #else
@@ -36,6 +39,8 @@ constexpr bool is_halved(int32_t left, int32_t bits) { return kCodeLane == 16 &&
 
 struct Lookup {
   const uint8_t* codes;
+  const int16_t* entries;
+  const float* scales;
   const uint16_t* tables;
   int32_t bits, strips;
   int64_t stride;  // bytes of a row
@@ -52,14 +57,25 @@ inline int64_t lookup_bytes(int32_t strips, int32_t bits) {
   return whole + (bits != 3 ? 1 : left > 2 * kThrees ? 3 : div_up(left, kThrees)) * kStripBytes;
 }
 
-inline int64_t lookup_code_bytes(int32_t rows, int32_t cols, int32_t bits) {
-  return round_up(rows * lookup_bytes(lookup_strips(cols), bits), 64);
-}
+struct LookupBytes {
+  int64_t entries, scales, tables, all;  // offsets in the data, and its size
+  LookupBytes(int64_t rows, int32_t cols, int32_t bits)
+      : entries(round_up(rows * lookup_bytes(lookup_strips(cols), bits), 64)),
+        scales(entries + round_up((rows << bits) * 2, 64)),
+        tables(scales + round_up(rows * 4, 64)),
+        all(tables + round_up((rows << bits) * 2, 64)) {}
+};
 
 inline Lookup lookup_of(const Matrix* w) {
   const auto* at = static_cast<const uint8_t*>(w->data);
-  const auto* tables = reinterpret_cast<const uint16_t*>(at + lookup_code_bytes(w->rows, w->cols, w->group));
-  return {at, tables, w->group, lookup_strips(w->cols), lookup_bytes(lookup_strips(w->cols), w->group)};
+  const LookupBytes bytes(w->rows, w->cols, w->group);
+  return {at,
+          reinterpret_cast<const int16_t*>(at + bytes.entries),
+          reinterpret_cast<const float*>(at + bytes.scales),
+          reinterpret_cast<const uint16_t*>(at + bytes.tables),
+          w->group,
+          lookup_strips(w->cols),
+          lookup_bytes(lookup_strips(w->cols), w->group)};
 }
 
 inline const uint16_t* lookup_table(const Lookup& m, int64_t row) { return m.tables + (row << m.bits); }
@@ -84,8 +100,20 @@ inline void each_part(int32_t strips, int32_t i, int32_t bits, const F& f) {
   put(s - 6, 6, 0, 2), put(2, s, 2, 1);
 }
 
+// n entries of a row as integers -> what they are times.
+inline float shorten_entries(const uint16_t* half, int32_t n, int16_t* to) {
+  float most = 0;
+  for (int32_t i = 0; i < n; ++i) {
+    const float size = __builtin_fabsf(half_to_float(half[i]));
+    if (!(size <= most)) most = size;
+    if (!(most < INFINITY)) return NAN;
+  }
+  for (int32_t i = 0; i < n && most > 0; ++i) to[i] = int16_t(__builtin_rintf(half_to_float(half[i]) * (kTopEntry / most)));
+  return most / kTopEntry;
+}
+
 inline size_t lay_lookup(const Pieces* from, void* to) {
-  const int64_t codes = lookup_code_bytes(from->rows, from->cols, from->group), tables = 2 * from->length[1];
+  const LookupBytes bytes(from->rows, from->cols, from->group);
   if (to) {
     const int32_t strips = lookup_strips(from->cols);
     const int64_t width = div_up(int64_t(from->cols) * from->group, 8), stride = lookup_bytes(strips, from->group);
@@ -97,9 +125,15 @@ inline size_t lay_lookup(const Pieces* from, void* to) {
           out[at] |= uint8_t((code_at(row, i, from->group) >> first & ((1u << bits) - 1)) << shift);
         });
     }
-    from->copy(1, 2, static_cast<uint8_t*>(to) + codes);
+    auto* at = static_cast<uint8_t*>(to);
+    const auto* half = static_cast<const uint16_t*>(from->array[1]);
+    for (int64_t r = 0; r < from->rows; ++r) {
+      auto* entries = reinterpret_cast<int16_t*>(at + bytes.entries) + (r << from->group);
+      reinterpret_cast<float*>(at + bytes.scales)[r] = shorten_entries(half + (r << from->group), 1 << from->group, entries);
+    }
+    from->copy(1, 2, at + bytes.tables);
   }
-  return size_t(codes + tables + 64);
+  return size_t(bytes.all);
 }
 
 // One element, by its column: the definition.

@@ -75,12 +75,6 @@ inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them i
   return halves(vtbl1_u8(vld1_u8((const uint8_t*)p), vld1_u8(kExpansion.from[mask])));
 }
 
-inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
-  const VF four = load_half(p);
-  v[0] = vdupq_laneq_f32(four, 0), v[1] = vdupq_laneq_f32(four, 1);
-  v[2] = vdupq_laneq_f32(four, 2), v[3] = vdupq_laneq_f32(four, 3);
-}
-
 inline VI loadi(const void* p) { return vreinterpretq_s32_u8(vld1q_u8((const uint8_t*)p)); }
 inline void storei(void* p, VI v) { vst1q_u8((uint8_t*)p, vreinterpretq_u8_s32(v)); }
 inline VI seti(int32_t x) { return vdupq_n_s32(x); }
@@ -123,6 +117,7 @@ inline VI mul16(VI a, VI b) {
 }
 inline VI andi(VI a, VI b) { return vandq_s32(a, b); }
 inline VI ori(VI a, VI b) { return vorrq_s32(a, b); }
+inline VI with_bits(VI into, VI from, int32_t bits) { return vbslq_s32(vdupq_n_u32(uint32_t(bits)), from, into); }
 inline VI maxi(VI a, VI b) { return vmaxq_s32(a, b); }
 inline VI mini(VI a, VI b) { return vminq_s32(a, b); }
 template <int N>
@@ -188,17 +183,10 @@ inline I8 dots(S16 a, S16 b) { return {dots8(a.a, b.a), dots8(a.b, b.b)}; }
 inline I8 addi8(I8 a, I8 b) { return {vaddq_s32(a.a, b.a), vaddq_s32(a.b, b.b)}; }
 
 inline F8 to_float8(I8 v) { return {vcvtq_f32_s32(v.a), vcvtq_f32_s32(v.b)}; }
-inline F8 load_half8(const uint16_t* p) { return {load_half(p), load_half(p + 4)}; }
 inline F8 setf8(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
 inline F8 addf8(F8 a, F8 b) { return {vaddq_f32(a.a, b.a), vaddq_f32(a.b, b.b)}; }
-inline F8 mulf8(F8 a, F8 b) { return {vmulq_f32(a.a, b.a), vmulq_f32(a.b, b.b)}; }
 inline F8 fma8(F8 a, F8 b, F8 c) { return {vfmaq_f32(c.a, a.a, b.a), vfmaq_f32(c.b, a.b, b.b)}; }
-inline F8 twice4(F8 v) { return {v.a, v.a}; }  // its first four numbers
 inline float sum8(F8 v) { return vaddvq_f32(vaddq_f32(v.a, v.b)); }
-inline uint32_t largest_of(F8 x, F8 y) {  // the bits of the largest magnitude
-  const auto bits = [](float32x4_t v) { return vandq_s32(vreinterpretq_s32_f32(v), vdupq_n_s32(0x7fffffff)); };
-  return uint32_t(vmaxvq_s32(vmaxq_s32(vmaxq_s32(bits(x.a), bits(x.b)), vmaxq_s32(bits(y.a), bits(y.b)))));
-}
 
 struct Pair16 {  // two blocks of 16 numbers of 16 bits
   S16 first, second;
@@ -225,10 +213,10 @@ inline float sum_pair(PairF v) { return sum8(addf8(v.first, v.second)); }
 struct Table16 {  // 16 numbers of 16 bits, by their lower and upper bytes
   uint8x16_t low, high;
 };
-inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
-  const int16x8_t a = vcombine_s16(vmovn_s32(to_int(x.a)), vmovn_s32(to_int(x.b)));
-  const int16x8_t b = vcombine_s16(vmovn_s32(to_int(y.a)), vmovn_s32(to_int(y.b)));
-  const uint16x8_t c = vreinterpretq_u16_s16(a), d = vreinterpretq_u16_s16(b);
+template <int Bits>
+inline Table16 load_table(const int16_t* p) {  // of 2^Bits numbers, repeated
+  const int16x8_t first = Bits == 2 ? vcombine_s16(vld1_s16(p), vld1_s16(p)) : vld1q_s16(p);
+  const uint16x8_t c = vreinterpretq_u16_s16(first), d = Bits == 4 ? vreinterpretq_u16_s16(vld1q_s16(p + 8)) : c;
   return {vcombine_u8(vmovn_u16(c), vmovn_u16(d)), vcombine_u8(vmovn_u16(vshrq_n_u16(c, 8)), vmovn_u16(vshrq_n_u16(d, 8)))};
 }
 template <int N>

@@ -22,6 +22,9 @@ inline VF maxf(VF a, VF b) { return _mm256_max_ps(a, b); }
 inline VF fma(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }   // a * b + c
 inline VF fnma(VF a, VF b, VF c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
 inline VF less(VF a, VF b, VF yes, VF no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+inline VI with_bits(VI into, VI from, int32_t bits) {  // into has zeros there
+  return _mm256_or_si256(into, _mm256_and_si256(from, _mm256_set1_epi32(bits)));
+}
 inline VF load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
 constexpr Expansion<8> kExpansion;
 inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
@@ -43,11 +46,6 @@ struct Picked {  // W columns of an input, and of each lane the one its index na
     else return _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(part[1], i), _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
   }
 };
-inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
-  const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
-  v[0] = _mm256_broadcastss_ps(four), v[1] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0x55));
-  v[2] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0xaa)), v[3] = _mm256_broadcastss_ps(_mm_shuffle_ps(four, four, 0xff));
-}
 inline void store_half(uint16_t* p, VF v) { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
 inline VF load_bfloat(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
@@ -67,8 +65,13 @@ inline F8 to_float8(I8 v) { return _mm256_cvtepi32_ps(v); }
 struct Table16 {  // 16 numbers of 16 bits, by their lower and upper bytes, in each half
   S16 low, high;
 };
-inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
-  const __m256i words = as_words(x, y);
+template <int Bits>
+inline Table16 load_table(const int16_t* p) {  // of 2^Bits numbers, repeated
+  int64_t four;
+  memcpy(&four, p, 8);
+  const __m256i words = Bits == 2   ? _mm256_set1_epi64x(four)
+                        : Bits == 3 ? _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p))
+                                    : load32(p);
   const __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(words, _mm256_set1_epi16(255)), _mm256_srli_epi16(words, 8));
   return {_mm256_permute4x64_epi64(bytes, 0x88), _mm256_permute4x64_epi64(bytes, 0xdd)};
 }

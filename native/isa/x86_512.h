@@ -131,9 +131,6 @@ inline VF expand_half(const uint16_t* p, uint32_t mask) {
   for (int i = 0; i < L; ++i) x[i] = mask >> i & 1 ? half_to_float(*p++) : 0;
   return loadf(x);
 }
-inline void spread_half4(const uint16_t* p, VF (&v)[4]) {
-  for (int i = 0; i < 4; ++i) v[i] = setf(half_to_float(p[i]));
-}
 inline void store_half(uint16_t* p, VF v) {
   float x[L];
   storef(x, v);
@@ -185,11 +182,6 @@ inline VF load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si2
 inline VF expand_half(const uint16_t* p, uint32_t mask) {  // the next of them in each lane that is set, zeros elsewhere
   return _mm512_maskz_expand_ps(__mmask16(mask), load_half(p));
 }
-inline void spread_half4(const uint16_t* p, VF (&v)[4]) {  // each of four numbers in every lane
-  const __m128 four = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p));
-  v[0] = _mm512_broadcastss_ps(four), v[1] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0x55));
-  v[2] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0xaa)), v[3] = _mm512_broadcastss_ps(_mm_shuffle_ps(four, four, 0xff));
-}
 inline void store_half(uint16_t* p, VF v) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -198,10 +190,16 @@ inline void store_i8(int8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvt
 
 #define INTAGLIO_WORD_TABLES  // of lookup.h
 using Table16 = VI;  // twice 16 numbers of 16 bits, by which words pick with their lower bits
-inline Table16 as_table(F8 x, F8 y) {  // of small numbers, rounded
-  return _mm512_broadcast_i64x4(as_words(x, y));
+template <int Bits>
+inline Table16 load_table(const int16_t* p) {  // of 2^Bits numbers, repeated
+  int64_t four;
+  memcpy(&four, p, 8);
+  return Bits == 2   ? _mm512_set1_epi64(four)
+         : Bits == 3 ? _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p))
+                     : _mm512_broadcast_i64x4(load32(p));
 }
 inline VI choose(VI bits, VI yes, VI no) { return _mm512_ternarylogic_epi32(bits, yes, no, 0xca); }
+inline VI with_bits(VI into, VI from, int32_t bits) { return choose(seti(bits), from, into); }  // into has zeros there
 template <int N>
 inline VI shr16(VI a) { return _mm512_srli_epi16(a, N); }
 template <int M, int N>

@@ -1,10 +1,13 @@
 // Bilevel matrices in tiles: codes of 3 or 4 bits, a byte of statistics for each row and group where others have their zeros,
-// and behind all tiles the ranges of each run of rows, float16 [groups][4]; a tile is part of one run.
+// and behind all tiles the ranges of each run of rows, float16 [groups][4], which are read some groups at a time; a tile is part
+// of one run.
 #pragma once
 #include "layout.h"
 
 namespace intaglio {
 namespace {
+
+constexpr int kRangeGroups = 8;
 
 inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
   const Matrix m{from->kind, from->rows, from->cols, from->group, 0, to};
@@ -20,7 +23,7 @@ inline size_t lay_bilevel_tiles(const Pieces* from, void* to) {
     }
     from->copy(2, 2, static_cast<uint8_t*>(to) + ranges_at(&m, l, 0));
   }
-  return size_t(ranges_at(&m, l, round_up(m.rows, 2 * L)));
+  return size_t(ranges_at(&m, l, round_up(m.rows, 2 * L)) + kRangeGroups * 8);
 }
 
 inline size_t lay_any(const Pieces* from, void* to) {

@@ -54,30 +54,37 @@ INTAGLIO_INLINE Grid grid_of(const Tile& tile, int64_t g, bool half_scales) {
   return {half_scales ? half(tile.scales) : loadf(tile.scales + g * L), half(tile.zeros)};
 }
 
-// What the statistics of a run of rows are coded by.
-struct Range {
-  VF of[4];
+// What the statistics of R tiles are coded by, as floats: of some groups at a time, since to spread one that lies in memory
+// costs nothing, and one that is in a register does.
+template <int R>
+struct Ranges {
+  static constexpr int kRuns = (R + kRunTiles - 1) / kRunTiles;
+  alignas(64) float of[kRuns][4 * kRangeGroups];
 
-  INTAGLIO_INLINE explicit Range(const uint16_t* half) { spread_half4(half, of); }
-  INTAGLIO_INLINE Grid grid(const uint8_t* statistics) const {
+  INTAGLIO_INLINE void load(const Tile (&tile)[R], int64_t g) {
+    INTAGLIO_UNROLL
+    for (int run = 0; run < kRuns; ++run) {
+      INTAGLIO_UNROLL
+      for (int i = 0; i < 4 * kRangeGroups; i += L)
+        storef(of[run] + i, load_half(tile[run * kRunTiles].ranges + 4 * g + i));
+    }
+  }
+  INTAGLIO_INLINE Grid grid(int r, int64_t g, const uint8_t* statistics) const {
+    const float* at = of[r / kRunTiles] + 4 * (g % kRangeGroups);
     const VI codes = load_u8(statistics);
-    return {fma(to_float(andi(codes, seti(15))), of[1], of[0]), fma(to_float(shr<4>(codes)), of[3], of[2])};
+    return {fma(to_float(andi(codes, seti(15))), setf(at[1]), setf(at[0])),
+            fma(to_float(shr<4>(codes)), setf(at[3]), setf(at[2]))};
   }
 };
 
-// f(r, grid) for the tiles.
+// f(r, grid) for the tiles; groups come one after the other.
 template <int32_t Kind, int R, class F>
-INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], int64_t g, bool half_scales, const F& f) {
-  if constexpr (!is_bilevel(Kind)) {
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) f(r, grid_of(tile[r], g, half_scales));
-  } else {
-    INTAGLIO_UNROLL
-    for (int first = 0; first < R; first += kRunTiles) {
-      const Range range(tile[first].ranges + 4 * g);
-      INTAGLIO_UNROLL
-      for (int r = first; r < R && r < first + kRunTiles; ++r) f(r, range.grid(tile[r].zeros + g * L));
-    }
+INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], Ranges<R>& ranges, int64_t g, bool half_scales, const F& f) {
+  if (is_bilevel(Kind) && g % kRangeGroups == 0) ranges.load(tile, g);
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) {
+    if constexpr (is_bilevel(Kind)) f(r, ranges.grid(r, g, tile[r].zeros + g * L));
+    else f(r, grid_of(tile[r], g, half_scales));
   }
 }
 
@@ -88,8 +95,7 @@ INTAGLIO_INLINE VI pair_of(const VI (&words)[unit_words(Bits)]) {
   if constexpr (kWord < unit_words(Bits))
     return andi(shr<Bits * (J % kPer)>(words[kWord]), seti(0x10001 * ((1 << Bits) - 1)));
   else
-    return ori(ori(andi(shr<15>(words[0]), seti(0x10001)), andi(shr<14>(words[1]), seti(0x20002))),
-               andi(shr<13>(words[2]), seti(0x40004)));
+    return with_bits(with_bits(andi(shr<15>(words[0]), seti(0x10001)), shr<14>(words[1]), 0x20002), shr<13>(words[2]), 0x40004);
 }
 
 // Pairs [J, End) of R units times T tokens, `stride` apart.
@@ -184,6 +190,7 @@ void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t
   CodedStreams streams{tile[0].codes, l.bytes, ahead_of(R * l.bytes), x.q + t * x.stride, x.stride};
   const int64_t groups = x.groups;
   const float* total = x.sum + t * groups;
+  Ranges<R> ranges;
   VF y[R][T];
   fill(y, setf(0));
   for (int64_t g = 0, left = w->cols; g < groups; ++g, ++total, left -= w->group) {
@@ -191,7 +198,7 @@ void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t
     if (Bits != 3 || w->group != 16) coded_group<Bits>(streams, left < w->group ? left : w->group, sum);
     else if (g % 2) half_unit<true>(streams, sum);
     else half_unit<false>(streams, sum);
-    each_grid<Kind>(tile, g, groups > 1, [&](int r, const Grid& grid) __attribute__((always_inline)) {
+    each_grid<Kind>(tile, ranges, g, groups > 1, [&](int r, const Grid& grid) __attribute__((always_inline)) {
       INTAGLIO_UNROLL
       for (int i = 0; i < T; ++i)
         y[r][i] = fma(grid.scale, fnma(grid.zero, setf(total[i * groups]), sum[r][i]), y[r][i]);

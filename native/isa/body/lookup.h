@@ -1,6 +1,6 @@
-// Products with lookup tables. Lanes are columns. Entries are made integers of 16 bits, which are picked by codes and multiply
-// the inputs, made integers too. A sum of four products a lane becomes floats, in two chains, of even and of odd ones. Tokens
-// outside, so that the inputs of a few stay in the first cache while the rows stream by.
+// Products with lookup tables. Lanes are columns. Entries, as integers of 16 bits, are picked by codes and multiply the inputs,
+// made integers too. A lane sums up the products of a run of strips before they become floats. Tokens outside, so that the
+// inputs of a few stay in the first cache while the rows stream by.
 #pragma once
 #ifdef INTAGLIO_WORD_TABLES
 #include "word_tables.h"
@@ -12,32 +12,50 @@
 namespace intaglio {
 namespace {
 
-constexpr int kLookupTokens = 8;      // of one row
-constexpr int32_t kTopEntry = 16383;  // times kTopShort, four times, is below 2^31
+constexpr int kLookupTokens = 8;  // of one row
+constexpr int kRunProducts = 8;   // of a lane
+constexpr int kRunStrips = kRunProducts * kTableLanes / kStrip;
+static_assert(int64_t{kTopEntry} * kTopShort * kRunProducts < int64_t{1} << 31);
 
-struct Entries {
-  Table16 of;  // repeated to 16 entries: what lies above a code's own bits then does no harm
-  float scale;
+// Sums of products of T tokens: those of a run as integers, of one token in two chains.
+template <int T>
+struct LookupSums {
+  static constexpr int kChains = T == 1 ? 2 : 1;
+  TableInts run[T][kChains];
+  TableFloats of[T];
+
+  INTAGLIO_INLINE LookupSums() {
+    INTAGLIO_UNROLL
+    for (TableFloats& v : of) v = no_floats();
+    clear();
+  }
+  INTAGLIO_INLINE void clear() {
+    INTAGLIO_UNROLL
+    for (int i = 0; i < T * kChains; ++i) run[i / kChains][i % kChains] = no_ints();
+  }
+  template <class Strips>
+  INTAGLIO_INLINE void add(const Strips& w, const int16_t* x, int64_t ldx) {
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) w.add(x + t * ldx, run[t][0], run[t][kChains - 1]);
+  }
+  INTAGLIO_INLINE void end_run() {
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) of[t] = add_ints(of[t], kChains == 1 ? run[t][0] : both_ints(run[t][0], run[t][kChains - 1]));
+    clear();
+  }
 };
-
-template <int Bits>
-INTAGLIO_INLINE Entries entries(const uint16_t* half) {
-  const F8 first = Bits == 2 ? twice4(load_half8(half)) : load_half8(half), second = Bits == 4 ? load_half8(half + 8) : first;
-  const Shortening by(largest_of(first, second), kTopEntry);
-  const F8 inverse = setf8(by.inverse);
-  return {as_table(mulf8(first, inverse), mulf8(second, inverse)), by.scale};
-}
 
 // Strips S.. of a block; x: T tokens' columns of strip 0, ldx apart. `used`: strips there are.
 template <int Bits, int T, bool Halved = false, int S = 0>
-INTAGLIO_INLINE void lookup_block(const Entries& table, const uint8_t* block, const int16_t* x, int64_t ldx, int used,
-                                  StripSums (&sums)[T][2]) {
+INTAGLIO_INLINE void lookup_block(const Table16& table, const uint8_t* block, const int16_t* x, int64_t ldx, int used,
+                                  LookupSums<T>& sums) {
   if constexpr (Halved ? is_halved(S + kTogether, Bits) : S < strips_of_block(Bits)) {
-    if (S == used) return;
-    const Strips<Bits, S, Halved> w(table.of, block);
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) sums[t][S / kTogether % 2].add(w, x + t * ldx + S * kStrip);
+    if (S == used) return S % kRunStrips ? sums.end_run() : void();
+    sums.add(Strips<Bits, S, Halved>(table, block), x + S * kStrip, ldx);
+    if constexpr ((S + kTogether) % kRunStrips == 0) sums.end_run();
     lookup_block<Bits, T, Halved, S + kTogether>(table, block, x, ldx, used, sums);
+  } else if constexpr (S % kRunStrips) {
+    sums.end_run();
   }
 }
 
@@ -45,8 +63,10 @@ INTAGLIO_INLINE void lookup_block(const Entries& table, const uint8_t* block, co
 template <int Bits, int T>
 void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t token, int32_t row, const Output* out) {
   constexpr int kStrips = strips_of_block(Bits), kBytes = bytes_of_block(Bits);
-  const Entries table = entries<Bits>(lookup_table(m, row));
-  StripSums sums[T][2];
+  // repeated to 16 entries: what lies above a code's own bits then does no harm
+  const Table16 table = load_table<Bits>(m.entries + (int64_t(row) << Bits));
+  const float scale = m.scales[row];
+  LookupSums<T> sums;
   const uint8_t* codes = m.codes + row * m.stride;
   const int16_t* at = x.q;
   int32_t s = 0;
@@ -57,7 +77,7 @@ void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t t
   const int left = m.strips - s;
   if (left && is_halved(left, Bits)) lookup_block<Bits, T, true>(table, codes, at, x.stride, left, sums);
   else if (left) lookup_block<Bits, T>(table, codes, at, x.stride, left, sums);
-  for (int t = 0; t < T; ++t) emit_one(out, token + t, row, table.scale * x.scale[t] * sums[t][0].with(sums[t][1]));
+  for (int t = 0; t < T; ++t) emit_one(out, token + t, row, scale * x.scale[t] * total_of(sums.of[t]));
 }
 
 template <int Bits>

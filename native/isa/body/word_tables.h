@@ -35,18 +35,19 @@ struct Strips {
     if constexpr (Halved) return pick16(table, halved_codes<Bits, N>(block));
     else return pick16(table, strip_codes<Bits, N>(block));
   }
-};
-
-// Sums of products, as floats: what integers add up of two strips would not hold another.
-struct StripSums {
-  VF of = setf(0);
-
-  template <class Entries>
-  INTAGLIO_INLINE void add(const Entries& w, const int16_t* x) {
-    of = addf(of, to_float(dot16(madd16(w.first, loadi(x)), w.second, loadi(x + kStrip))));
+  INTAGLIO_INLINE void add(const int16_t* x, VI& a, VI& b) const {
+    a = dot16(a, first, loadi(x)), b = dot16(b, second, loadi(x + kStrip));
   }
-  INTAGLIO_INLINE float with(const StripSums& other) const { return sum(addf(of, other.of)); }
 };
+
+using TableInts = VI;
+using TableFloats = VF;
+constexpr int kTableLanes = L;
+INTAGLIO_INLINE VI no_ints() { return seti(0); }
+INTAGLIO_INLINE VF no_floats() { return setf(0); }
+INTAGLIO_INLINE VI both_ints(VI a, VI b) { return addi(a, b); }
+INTAGLIO_INLINE VF add_ints(VF a, VI b) { return addf(a, to_float(b)); }
+INTAGLIO_INLINE float total_of(VF v) { return sum(v); }
 
 }  // namespace
 }  // namespace intaglio
