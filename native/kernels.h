@@ -44,6 +44,7 @@ constexpr bool is_plain(int32_t kind) { return kind <= kBF16; }
 constexpr bool reads_groups(int32_t kind) { return kind >= kGroups; }
 constexpr bool is_int8(int32_t kind) { return (kind >= kW8A8 && kind <= kW4A8Group) || reads_groups(kind); }
 constexpr bool is_structure(int32_t kind) { return kind >= kCsr; }
+constexpr bool has_rows_of_their_own(int32_t kind) { return kind == kBsr4 || kind == kBsr16; }  // which may be cut anywhere
 constexpr bool has_half_zeros(int32_t kind) { return kind >= kW2 && kind <= kW8; }  // or may have
 constexpr bool is_bilevel(int32_t kind) { return kind == kBilevel3 || kind == kBilevel4; }
 
@@ -160,11 +161,12 @@ struct Attend {
 
 struct Kernels {
   const char* name;   // "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon"
-  int32_t tile;       // rows interleaved together; row ranges given below start at multiples of it
+  int32_t tile;       // rows interleaved together; row ranges given below start at multiples of it, or anywhere in rows of their own
 
   // matrices
   size_t (*matrix_bytes)(int32_t kind, int32_t rows, int32_t cols, int32_t group);
   void (*pack)(const Matrix* to, const Source* parts, int32_t n_parts, int32_t row0, int32_t row1);  // parts stacked by rows
+  int64_t (*bytes_before)(const Matrix* w, int32_t row);  // that are read of the rows before one: they need not be alike
   size_t (*lay)(const Pieces* from, void* to);  // packs a structure; gives its bytes, and only these when `to` is null
   void (*linear)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1, const Output* out);
   void (*accumulate)(const Matrix* w, const Activations* x, int32_t token0, int32_t token1, int32_t row0, int32_t row1,

@@ -10,7 +10,7 @@ namespace {
 constexpr int32_t kTokensAUnit = 4;             // of the ops that walk tokens
 constexpr int32_t kColumnsAUnit = 8192;         // of the softcap
 constexpr int32_t kUnitsAThread = 3;            // of a linear, so that a late thread delays little
-constexpr size_t kBytesAUnit = 16 << 10;        // of a linear's weights at least: a unit must outweigh its counter
+constexpr int64_t kBytesAUnit = 16 << 10;        // of a linear's weights at least: a unit must outweigh its counter
 constexpr int32_t kActivationBytes = 384 << 10; // of a linear's token block: stays in the second-level cache
 
 int32_t count(const Step& step, Rows rows) { return rows == Rows::kTokens ? step.tokens : step.rows; }
@@ -143,6 +143,28 @@ void AddNorm::walk(const Step&, const TokenBlock& block, const Worker& worker) c
   }
 }
 
+int32_t grain_of(const Kernels* k, int32_t kind) { return has_rows_of_their_own(kind) ? 1 : k->tile; }
+
+std::vector<int32_t> row_cuts(const Kernels* k, const Matrix* w, int threads, int32_t grain) {
+  const int64_t all = k->bytes_before(w, w->rows), most = threads == 1 ? 1 : threads * kUnitsAThread;
+  const int64_t pieces = std::clamp<int64_t>(all / kBytesAUnit, 1, most);
+  std::vector<int32_t> cuts = {0};
+  for (int64_t piece = 1; piece < pieces; ++piece) {
+    const int64_t wanted = all * piece / pieces;
+    int32_t low = 0, high = divide_up(w->rows, grain);  // grains before which there is less, and no less, than is wanted
+    while (high - low > 1) {
+      const int32_t middle = low + (high - low) / 2;
+      (k->bytes_before(w, std::min(middle * grain, w->rows)) < wanted ? low : high) = middle;
+    }
+    const int32_t under = low * grain, over = std::min(high * grain, w->rows);
+    const bool nearer = wanted - k->bytes_before(w, under) < k->bytes_before(w, over) - wanted;
+    const int32_t cut = nearer ? under : over;
+    if (cut > cuts.back() && cut < w->rows) cuts.push_back(cut);
+  }
+  cuts.push_back(w->rows);
+  return cuts;
+}
+
 Linear::Linear(const Kernels* k, const Product& p, Slice t, Rows r, int n)
     : kernels(k), threads(n), target(t), rows(r) {
   take(p);
@@ -150,12 +172,9 @@ Linear::Linear(const Kernels* k, const Product& p, Slice t, Rows r, int n)
 
 void Linear::take(const Product& p) {
   products.push_back(p);
-  if (matrix && p.matrix->bytes <= matrix->bytes) return;
-  matrix = p.matrix, source = p.source;
-  const size_t bytes = std::max<size_t>(1, matrix->bytes / static_cast<size_t>(matrix->rows));
-  const int32_t least = static_cast<int32_t>(std::min<size_t>(kBytesAUnit / bytes + 1, matrix->rows));
-  const int32_t fair = divide_up(matrix->rows, threads == 1 ? 1 : threads * kUnitsAThread);
-  row_block = round_up(std::max(least, fair), kernels->tile);
+  grain = std::max(grain, grain_of(kernels, p.matrix->kind));
+  if (!matrix || p.matrix->bytes > matrix->bytes) matrix = p.matrix, source = p.source;
+  cuts = row_cuts(kernels, matrix, threads, grain);
 }
 
 // Whether p goes on top of these, and reads nothing that they write.
@@ -173,19 +192,19 @@ int32_t Linear::token_block(int32_t tokens) const {
 int32_t Linear::units(const Step& step) const {
   if (!target.buffer && !step.logits) return 0;
   const int32_t n = count(step, rows);
-  return divide_up(n, token_block(n)) * divide_up(matrix->rows, row_block);
+  return divide_up(n, token_block(n)) * pieces();
 }
 
 void Linear::run(const Step& step, int32_t unit, const Worker&) const {
-  const int32_t n = count(step, rows), block = token_block(n), row_blocks = divide_up(matrix->rows, row_block);
-  const int32_t token0 = unit / row_blocks * block, row0 = unit % row_blocks * row_block;
-  multiply(step, {token0, std::min(n, token0 + block), 0, 0, 0}, row0, std::min(matrix->rows, row0 + row_block));
+  const int32_t n = count(step, rows), block = token_block(n), token0 = unit / pieces() * block;
+  const auto piece = static_cast<size_t>(unit % pieces());
+  multiply(step, {token0, std::min(n, token0 + block), 0, 0, 0}, cuts[piece], cuts[piece + 1]);
 }
 
 // Rows lie one behind the other in nearly all kinds; elsewhere this is a wrong guess that costs little.
 Stretch Linear::reads(int32_t i, int32_t n) const {
-  if (n != divide_up(matrix->rows, row_block)) return {};  // several blocks of tokens read it all
-  const size_t from = matrix->bytes / static_cast<size_t>(matrix->rows) * static_cast<size_t>(i * row_block);
+  if (n != pieces()) return {};  // several blocks of tokens read it all
+  const size_t from = matrix->bytes / static_cast<size_t>(matrix->rows) * static_cast<size_t>(cuts[static_cast<size_t>(i)]);
   return {static_cast<const char*>(matrix->data) + from, matrix->bytes - from};
 }
 

@@ -82,6 +82,11 @@ struct Product {
   bool accumulate;
 };
 
+// Where to cut the rows of a matrix for so many threads, at multiples of `grain`: 0, .., its rows. Pieces are read in as equal
+// times as that allows, whatever the rows hold.
+int32_t grain_of(const Kernels* k, int32_t kind);
+std::vector<int32_t> row_cuts(const Kernels* k, const Matrix* w, int threads, int32_t grain);
+
 // target (+)= product; a target without buffer is the step's logits, if it makes any. More products may follow on top of the
 // first: who has its rows does theirs, so that no thread waits for another in between.
 struct Linear : Op {
@@ -95,6 +100,7 @@ struct Linear : Op {
   bool takes(const Product& p, const Slice& t, Rows r) const;
   void take(const Product& p);
   int32_t token_block(int32_t tokens) const;
+  int32_t pieces() const { return static_cast<int32_t>(cuts.size()) - 1; }
   void multiply(const Step& step, const TokenBlock& block, int32_t row0, int32_t row1) const;
 
   const Kernels* kernels;
@@ -104,7 +110,8 @@ struct Linear : Op {
   int threads;
   Slice target;
   Rows rows;
-  int32_t row_block;
+  int32_t grain = 1;
+  std::vector<int32_t> cuts;  // where the rows of each unit begin, and where the last one's end
 };
 
 // target = activation(gate) * up

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arrays.h"
+#include "ops.h"
 #include "roof.h"
 #include "step.h"
 
@@ -243,6 +244,8 @@ void bind_matrix(nb::module_& m) {
       .def("accumulate", accumulate, nb::arg("q"), nb::arg("sum_group") = 0,
            "The exact int32 of W's integers times q (tokens, cols) int8")
       .def("seconds", seconds, nb::arg("x"), nb::arg("repeats"), "Times of `linear` alone, for benchmarks")
+      .def("cuts", [](const PackedMatrix& w, int threads) { return row_cuts(w.k, &w.m, threads, grain_of(w.k, w.m.kind)); },
+           nb::arg("threads"), "Where an executor of so many threads cuts the rows: pieces that are read in equal times")
       .def("row", row, nb::arg("row"), "One row of W, float32")
       .def_prop_ro("kind", [](const PackedMatrix& w) { return w.m.kind; })
       .def_prop_ro("rows", [](const PackedMatrix& w) { return w.m.rows; })

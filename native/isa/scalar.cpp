@@ -353,9 +353,9 @@ void read(const void* from, int64_t bytes, int32_t* out) {
 }  // namespace
 
 extern const Kernels kScalar = {
-    "scalar", 1,         matrix_bytes, pack,  lay, linear,    accumulate, row,           quantize, round_groups<quantize_group>, rms_norm, gate,
-    rope,     axpy,      softcap,      page_bytes, page_write, page_read, attend_scratch, attend,
-    peak,     read,
+    "scalar", 1, matrix_bytes, pack, bytes_before, lay, linear, accumulate, row, quantize,
+    round_groups<quantize_group>, rms_norm, gate, rope, axpy, softcap, page_bytes, page_write, page_read, attend_scratch,
+    attend, peak, read,
 };
 
 }  // namespace intaglio

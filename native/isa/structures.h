@@ -32,6 +32,17 @@ inline size_t lay(const Pieces* from, void* to) {
   }
 }
 
+// What is read of the rows before one.
+inline int64_t bytes_before(const Matrix* w, int32_t row) {
+  switch (w->kind) {
+    case kBsr4: return int64_t(bsr_of(w).offset[row] & ~1u) * (5 + w->group / 2);
+    case kBsr16: return int64_t(bsr_of(w).offset[row]) * (2 + w->group * 2);
+    case kCsr: return int64_t(csr_of(w).offset[div_up(row, kSlice)]) * kSlice * 4;
+    case kBitmask: return static_cast<const int64_t*>(w->data)[div_up(row, L)] - static_cast<const int64_t*>(w->data)[0];
+    default: return int64_t(w->bytes) * row / w->rows;
+  }
+}
+
 inline void structure_row(const Matrix* w, int32_t r, float* out) {
   switch (w->kind) {
     case kLookup: return lookup_row(w, r, out);

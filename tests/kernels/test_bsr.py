@@ -121,3 +121,34 @@ def test_the_core_refuses_what_would_leave_its_arrays(change: tuple[int, Array],
         _native.structured(cpu.BSR4, 3, 40, 16, arrays, "")
     with pytest.raises(ValueError, match="16, 32 or 64 columns"):
         _native.structured(cpu.BSR4, 3, 40, 48, arrays, "")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_take_equal_numbers_of_blocks_where_rows_do_not(threads: int, isa: str) -> None:
+    """Rows as Zipf's law has them, the fullest first: equal rows a thread would be far from equal work."""
+    rows, blocks = 4096, 128
+    count = np.maximum(1, blocks / np.arange(1, rows + 1) ** 0.3).astype(np.int64)
+    m = operand(Bsr(4, 16), np.arange(blocks) < count[:, None], blocks * 16)
+    cuts = cpu.pack([m], cpu.choose(m), isa=isa).cuts(threads)
+    assert cuts[0] == 0
+    assert cuts[-1] == rows
+    assert (np.diff(cuts) > 0).all()
+    work = np.add.reduceat((count + 1) // 2, cuts[:-1])  # blocks are multiplied in pairs
+    assert len(work) % threads == 0
+    assert work.max() <= 1.02 * work.mean()
+    by_rows = count.reshape(-1, 1024).sum(1)
+    assert by_rows.max() > 1.5 * by_rows.mean()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("rows", "kind"), [(1, "half"), (7, "nothing"), (600, "one row has half"), (3001, "half")]
+)
+def test_cuts_cover_every_row_once(rows: int, kind: str, isa: str) -> None:
+    m = operand(Bsr(16, 16), mask(kind, rows, 40), 640)
+    for threads in (1, 2, 7):
+        cuts = cpu.pack([m], cpu.choose(m), isa=isa).cuts(threads)
+        assert cuts[0] == 0
+        assert cuts[-1] == rows
+        assert (np.diff(cuts) > 0).all()
