@@ -53,7 +53,7 @@ def test_together_they_give_what_each_gives_alone(term: Dictionary, isa: str) ->
     checkpoint = source.replace(coded(source, term))
     for step in (64, 1):
         together, each = run_logits(checkpoint, isa, step=step), run_logits(apart(checkpoint), isa, step=step)
-        np.testing.assert_allclose(together, each, atol=1e-6 * np.abs(each).max())
+        np.testing.assert_array_equal(together, each)
 
 
 def test_the_plan_has_the_atoms_once() -> None:

@@ -84,6 +84,18 @@ def test_predicted_bytes_are_those_of_the_artifact(
     assert open_checkpoint(tmp_path / "out").nbytes == as_large_as_int3.chosen.nbytes
 
 
+def test_predicted_bytes_count_what_matrices_share_once(model: Path, tmp_path: Path) -> None:
+    names = ("cospadi-shared", "float16")
+    found = search(request(model, candidates=names, max_ppl_increase=1e6, directory=tmp_path / "kept"))
+    assert found.chosen.counts == {"cospadi-shared": 16}
+    path = tmp_path / "found.yaml"
+    path.write_text(dump_recipe(found.recipe))
+    intaglio.compress(
+        model, path, tmp_path / "out", threads=1, set=["limits.kl=100", "limits.perplexity=1e9"]
+    )
+    assert open_checkpoint(tmp_path / "out").nbytes == found.chosen.nbytes
+
+
 def test_every_limit_binds(model: Path) -> None:
     loose = limited(model, max_bits=32)
     assert loose.chosen.loss == pytest.approx(min(point.loss for point in loose.uniform), rel=1e-6)

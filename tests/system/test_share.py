@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import intaglio
 from intaglio.compression import Event, InterruptedRunError, share
 from intaglio.compression.workers import Here, Task
+from intaglio.engine.executor import Executor
 from intaglio.errors import UsageError
+from intaglio.evaluation import layers
+from intaglio.export import export
 from intaglio.models import artifact, open_checkpoint, roles
 from intaglio.recipe import Rule, load_recipe
 from intaglio.solvers import Ksvd
@@ -101,6 +105,26 @@ def test_the_report_counts_every_matrix_as_coded(model: Path, tmp_path: Path) ->
     bits = {site.name: site.bits_per_weight for site in report.sites}
     assert bits[roles.site(0, "k")] < bits[roles.site(0, "q")]
     assert all(site.error > 0 for site in report.sites)
+
+
+def test_every_matrix_can_be_written_plain(whole: Path, tmp_path: Path) -> None:
+    export(artifact.read(whole), tmp_path / "out", dense=True)
+    coded, plain = artifact.read(whole).linears, open_checkpoint(tmp_path / "out").linears
+    for name in (roles.site(1, role) for role in roles.LINEARS):
+        np.testing.assert_allclose(decode(plain[name]), decode(coded[name]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_layer_alone_can_be_exchanged(model: Path, whole: Path) -> None:
+    plain, coded = open_checkpoint(model), artifact.read(whole)
+    tokens = np.arange(40, dtype=np.int32) % plain.spec.vocab_size
+    one, both = (
+        Executor(each, threads=1, max_context=64).logits(tokens)
+        for each in (plain.with_layer(1, coded), coded)
+    )
+    found = layers.measure(coded, plain, [tokens], lambda *progress: None)
+    assert [result.layer for result in found] == [0, 1]
+    assert all(result.kl_mean > 0 for result in found)
+    assert np.abs(one - both).max() > 0
 
 
 class Interrupt:
