@@ -13,6 +13,7 @@ import pytest
 from intaglio.cli.anatomy import dissect
 from intaglio.compression.blocks import Block
 from intaglio.compression.stored import read_block, write_block
+from intaglio.engine.executor import Executor
 from intaglio.errors import IntaglioError
 from intaglio.models import artifact, open_checkpoint, roles
 from intaglio.models.checkpoint import Checkpoint
@@ -71,6 +72,17 @@ def test_an_owner_may_lie_in_another_file(model: Checkpoint, tmp_path: Path) -> 
     files = [Safetensors.open(file).metadata.keys() for file in path.glob("*.safetensors")]
     assert any((Q in names) != (K in names) for names in files)
     assert same(artifact.read(path).linears[K], model.linears[K])
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("shard", [1 << 30, 6_000], ids=["one file", "shards"])
+def test_atoms_of_a_file_run_once(model: Checkpoint, tmp_path: Path, shard: int, verify: bool) -> None:
+    path = write(tmp_path / "a", linears=model.linears.items(), max_shard_bytes=shard)
+    plan = Executor(artifact.read(path, verify=verify), threads=1).plan
+    atoms = [[roles.input_of(site) for site in line.sites] for line in plan if line.part.endswith("atoms")]
+    assert atoms == [
+        [f"{layer}.{point}"] * len(members) for layer in (0, 1) for point, members in roles.INPUTS.items()
+    ]
 
 
 def test_a_block_is_read_as_it_was_written(model: Checkpoint, tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 import intaglio
 from intaglio.cli import app as cli
-from intaglio.compression import InterruptedRunError, Report
+from intaglio.compression import InterruptedRunError, Report, workers
 from intaglio.compression.calibration import draw
 from intaglio.compression.workers import Task
 from intaglio.errors import MissingExtra, UsageError
 from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint
 from intaglio.recipe import dump_recipe, load_recipe
-from intaglio.search import Found, Request, integer_program, measure, search
+from intaglio.search import Found, Request, integer_program, search
 from intaglio.search.measure import Measurement
 from tests.search.small import planted, request
 
@@ -218,14 +218,14 @@ def test_the_recipe_says_the_metric(model: Path, tmp_path: Path) -> None:
 def test_fisher_information_is_gathered_for_candidates_that_ask_for_it(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, weighed = measure.solve, []
+    whole, weighed = workers.solve, []
 
     def recorded(task: Task) -> Any:
         if task.rule.metric == "fisher":
             weighed.append(task.metric.elements is not None and task.metric.elements.shape == task.w.shape)
         return whole(task)
 
-    monkeypatch.setattr(measure, "solve", recorded)
+    monkeypatch.setattr(workers, "solve", recorded)
     kept = tmp_path / "found"
     found = search(request(model, candidates=("squeezellm-dense", "int2"), max_bits=32, directory=kept))
     assert weighed == [True] * 7 * 4

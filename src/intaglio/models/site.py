@@ -54,8 +54,9 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _places(self, name: str) -> dict[str, str]:
         """`<i>.<array>` of each of its terms' arrays -> its name in the file."""
         keys = (f"{i}.{array}" for i, term in enumerate(self.terms) for array in term.arrays(self.shape))
-        lent = {f"0.{array}" for array in self.terms[0].reader(self.shape)} if self.shared else ()
-        return {key: f"{self.shared if key in lent else name}.terms.{key}" for key in sorted(keys)}
+        lent = {f"0.{array}" for array in self.terms[0].reader(self.shape)}
+        owner = name if self.shared is None else self.shared
+        return {key: f"{owner if key in lent else name}.terms.{key}" for key in sorted(keys)}
 
 
 def of(coded: Coded) -> Site:
@@ -106,12 +107,7 @@ def _unshared(name: str, one: Site, owner: str, sites: Mapping[str, Site]) -> st
         return "which does not read the same input"
     if len(one.terms) > 1 or not isinstance(one.terms[0], Dictionary) or one.order:
         return "but is not one dictionary without an order"
-    if (one.shape[1], one.terms, one.activation, one.order) != (
-        found.shape[1],
-        found.terms,
-        found.activation,
-        found.order,
-    ):
+    if (one.terms, one.activation, one.order) != (found.terms, found.activation, found.order):
         return "which is coded in another way"
     return None
 
