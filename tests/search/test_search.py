@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 import intaglio
 from intaglio.cli import app as cli
-from intaglio.compression import InterruptedRunError, Report
+from intaglio.compression import InterruptedRunError, Report, workers
 from intaglio.compression.calibration import draw
 from intaglio.compression.workers import Task
 from intaglio.errors import MissingExtra, UsageError
 from intaglio.lazy import lazy
 from intaglio.models import open_checkpoint
 from intaglio.recipe import dump_recipe, load_recipe
-from intaglio.search import Found, Request, integer_program, measure, search
+from intaglio.search import Found, Request, integer_program, search
 from intaglio.search.measure import Measurement
 from tests.search.small import planted, request
 
@@ -82,6 +82,18 @@ def test_predicted_bytes_are_those_of_the_artifact(
 ) -> None:
     compressed(model, dump_recipe(as_large_as_int3.recipe), tmp_path / "out")
     assert open_checkpoint(tmp_path / "out").nbytes == as_large_as_int3.chosen.nbytes
+
+
+def test_predicted_bytes_count_what_matrices_share_once(model: Path, tmp_path: Path) -> None:
+    names = ("cospadi-shared", "float16")
+    found = search(request(model, candidates=names, max_ppl_increase=1e6, directory=tmp_path / "kept"))
+    assert found.chosen.counts == {"cospadi-shared": 16}
+    path = tmp_path / "found.yaml"
+    path.write_text(dump_recipe(found.recipe))
+    intaglio.compress(
+        model, path, tmp_path / "out", threads=1, set=["limits.kl=100", "limits.perplexity=1e9"]
+    )
+    assert open_checkpoint(tmp_path / "out").nbytes == found.chosen.nbytes
 
 
 def test_every_limit_binds(model: Path) -> None:
@@ -206,14 +218,14 @@ def test_the_recipe_says_the_metric(model: Path, tmp_path: Path) -> None:
 def test_fisher_information_is_gathered_for_candidates_that_ask_for_it(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, weighed = measure.solve, []
+    whole, weighed = workers.solve, []
 
     def recorded(task: Task) -> Any:
         if task.rule.metric == "fisher":
             weighed.append(task.metric.elements is not None and task.metric.elements.shape == task.w.shape)
         return whole(task)
 
-    monkeypatch.setattr(measure, "solve", recorded)
+    monkeypatch.setattr(workers, "solve", recorded)
     kept = tmp_path / "found"
     found = search(request(model, candidates=("squeezellm-dense", "int2"), max_bits=32, directory=kept))
     assert weighed == [True] * 7 * 4

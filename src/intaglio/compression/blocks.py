@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from intaglio.attention import Codec
+from intaglio.compression import share
 from intaglio.compression.workers import Task, Workers
 from intaglio.formats import Floating
 from intaglio.formats.arrays import to_numpy
@@ -101,12 +102,9 @@ def code(
     tasks = []
     for point, members in roles.INPUTS.items():
         reads = Metric(observation.hessian(point) if point in needed else None)
-        for role in members:
-            name, rule = names[role], rules[role]
-            metric = metric_of(rule, reads, fisher.get(name))
-            tasks.append(task(rule, w, roles.LINEARS[role], metric, name))
-    coded = crew.solve(tasks)
-    return Block({task.name: one for task, one in zip(tasks, coded, strict=True)}, norms(layer, w))
+        metrics = {role: metric_of(rules[role], reads, fisher.get(names[role])) for role in members}
+        tasks.append([task(rules[r], w, roles.LINEARS[r], metrics[r], names[r]) for r in members])
+    return Block(share.solve(tasks, crew), norms(layer, w))
 
 
 def metric_of(rule: Rule, reads: Metric, elements: Tensor | None) -> Metric:

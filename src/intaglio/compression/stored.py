@@ -32,6 +32,7 @@ def read_block(path: Path) -> Block:
     metadata = dict(file.metadata)
     notes = msgspec.json.decode(metadata.pop(NOTES), type=dict[str, dict[str, float]])
     sites = site.decode(str(path), metadata)
+    site.check_shared(str(path), sites)
     linears = {
         name: replace(one.read(name, file.__getitem__), notes=notes[name]) for name, one in sites.items()
     }

@@ -16,6 +16,7 @@ from intaglio.engine.executor import Executor
 from intaglio.models import roles, texts
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Limits, Rule
+from intaglio.terms import Dictionary, Term
 from intaglio.types import Array
 
 WINDOWS, SEQ_LEN = 4, 256  # enough to tell a broken model, in seconds
@@ -66,7 +67,11 @@ def parameters(checkpoint: Checkpoint) -> int:
 def coverage(original: Checkpoint, coded: Checkpoint, rules: Mapping[str, Rule]) -> Coverage:
     """What was coded, in the artifact as it was read back, and what stays as it was."""
     shapes = {name: coded.linears[name].shape for name in coded.linears}
-    done = {name for name in rules if name in shapes and coded.linears[name].terms == rules[name].terms}
+    done = {
+        name
+        for name in rules
+        if name in shapes and _alone(coded.linears[name].terms) == _alone(rules[name].terms)
+    }
     return Coverage(
         targeted=len(rules),
         coded=len(done),
@@ -74,6 +79,11 @@ def coverage(original: Checkpoint, coded: Checkpoint, rules: Mapping[str, Rule])
         left=(*_kinds(original.spec.tied, [name for name in original.linears if name not in done]), "norms"),
         added=tuple(sorted(_kinds(original.spec.tied, shapes.keys() - original.linears.keys()))),
     )
+
+
+def _alone(terms: Iterable[Term]) -> list[Term]:
+    """The same without what says how many rows share a dictionary, which no rule does."""
+    return [structs.replace(term, rows=None) if isinstance(term, Dictionary) else term for term in terms]
 
 
 def _kinds(tied: bool, names: Iterable[str]) -> Iterator[str]:

@@ -105,10 +105,12 @@ class _Part(NamedTuple):
 
     @property
     def stacks_with(self) -> Hashable:
-        """Neighbours for which this is the same run as one matrix."""
-        if len(self.factors) > 1 or not cpu.stacks(self.factors[0], self.choices[0]):
+        """Neighbours for which this is the same run as one matrix: the input meets the same arrays."""
+        *inner, last = self.factors
+        if not cpu.stacks(last, self.choices[-1]):
             return self.place
-        return self.choices[0].kernel, self.factors[0].layout, self.reading
+        same = tuple(_address(array) for factor in inner for array in factor.state.values())
+        return same, self.choices[-1].kernel, last.layout, last.shape[1], self.reading
 
 
 def pack(linears: Mapping[str, Coded], names: Sequence[str], isa: str, threads: int) -> list[Packed]:
@@ -150,7 +152,8 @@ def _stack(parts: Sequence[_Part], adds: bool, isa: str, threads: int) -> Packed
 
 
 def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Packed:
-    operands, choice = [part.factors[i] for part in parts], parts[0].choices[i]
+    own = parts if i == len(parts[0].factors) - 1 else parts[:1]  # before the last all have the same
+    operands, choice = [part.factors[i] for part in own], parts[0].choices[i]
     matrix = cpu.pack(operands, choice, isa=isa, threads=threads)
     for array in (array for operand in operands for array in operand.state.values()):
         release(array)  # or the model would be resident twice
@@ -160,6 +163,10 @@ def _stack_factor(parts: Sequence[_Part], i: int, isa: str, threads: int) -> Pac
     sites = tuple(part.name for part in parts)
     line = Line(sites, choice.kernel, reads, isa, matrix.nbytes, declined, parts[0].labels[i])
     return Packed(matrix, None, choice.reads_int8, choice.reads_groups, reading, line)
+
+
+def _address(array: Array) -> Hashable:
+    return array.__array_interface__["data"][0], array.shape, array.dtype.str, array.strides
 
 
 def _reads(activation: Activation | None) -> str:

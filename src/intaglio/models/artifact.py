@@ -124,17 +124,18 @@ def _write_weights(
     max_bytes: int,
 ) -> dict[str, tuple[int, int]]:
     """Name -> shape of the matrices, as they came."""
-    shapes: dict[str, tuple[int, int]] = {}
+    sites: dict[str, Site] = {}
     with ShardWriter(directory, max_bytes) as writer:
         for name, coded in linears:
-            assert name not in shapes, name
+            assert name not in sites, name
             terms.validate(coded, name)
-            shapes[name] = coded.shape
+            sites[name] = site.of(coded)
             writer.add(site.arrays(name, coded), {name: site.encode(coded)})
         for name in vectors:
             writer.add({f"{name}.weight": np.asarray(vectors[name], np.float32)}, {})
+        site.check_shared("the compressed model", sites)
         writer.finish()
-    return shapes
+    return {name: one.shape for name, one in sites.items()}
 
 
 def _final_config(
@@ -192,6 +193,7 @@ def _sites(shards: Shards) -> dict[str, Site]:
 def _check_contents(where: str, spec: ModelSpec, sites: Mapping[str, Site], shards: Shards) -> None:
     """The files hold the model's matrices and vectors, each complete, and nothing besides."""
     _check_sites(where, spec, {name: one.shape for name, one in sites.items()})
+    site.check_shared(where, sites)
     wanted = {f"{name}.weight" for name in layout.vectors(spec)}
     for name, one in sites.items():
         wanted |= one.tensors(name)

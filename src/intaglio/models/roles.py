@@ -32,6 +32,14 @@ HEAD = "lm_head"
 # what a linear reads: linears with one input share its activations (and may be run as one matrix)
 INPUTS = {"attention_in": ("q", "k", "v"), "o_in": ("o",), "mlp_in": ("gate", "up"), "down_in": ("down",)}
 
+_POINTS = {LINEARS[role]: point for point, members in INPUTS.items() for role in members}
+
+
+def input_of(name: str) -> str | None:
+    """What a linear reads, by its full name: `"3.mlp_in"`; None outside the layers."""
+    layer, _, inside = name.removeprefix("model.layers.").partition(".")
+    return f"{layer}.{_POINTS[inside]}" if inside in _POINTS else None
+
 
 def site(layer: int, role: str) -> str:
     """Full name of a linear or norm: `site(3, "q") == "model.layers.3.self_attn.q_proj"`."""

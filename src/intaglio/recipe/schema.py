@@ -11,7 +11,7 @@ from intaglio.attention import Codec
 from intaglio.formats import Activation, Largest
 from intaglio.models import texts
 from intaglio.solvers import Clip, Greedy, Prune, Solver
-from intaglio.terms import Term
+from intaglio.terms import Dictionary, Term
 from intaglio.train import Tune
 from intaglio.transforms import Transform
 
@@ -29,6 +29,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     which errors cost: what the matrix reads (`activations`), the model's loss by its diagonal Fisher
     information (`fisher`), or nothing (`identity`).
     `order`: columns are coded by rising power (mean x^2) of their inputs, which are gathered so at run time.
+    `share`: matrices of one input (q, k, v; gate, up) are coded as one, their rows one below the other: one
+    dictionary of atoms for all, stored and applied to the input once.
     """
 
     match: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)] = (
@@ -41,6 +43,20 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     clip: Clip | None = None
     activation: Activation | None = None  # what the input is quantized to at run time
     order: Literal["power"] | None = None
+    share: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.share:
+            return
+        if len(self.terms) != 1 or not isinstance(self.terms[0], Dictionary):
+            given = ", ".join(str(term.__struct_config__.tag) for term in self.terms) or "none"
+            raise ValueError(f"`share` is of the atoms of one dictionary alone: the terms are {given}")
+        if self.terms[0].rows is not None:
+            raise ValueError("`share` says itself how many `rows` a dictionary is for")
+        if self.order or self.metric == "fisher":
+            raise ValueError(
+                "`share` goes with no `order`, and no metric of each matrix by itself (`fisher`)"
+            )
 
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

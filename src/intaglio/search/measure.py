@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from intaglio.compression import blocks, fisher
-from intaglio.compression.workers import solve
+from intaglio.compression import blocks, fisher, share
+from intaglio.compression.workers import Here
 from intaglio.engine import score
 from intaglio.evaluation.measure import Progress
 from intaglio.lazy import lazy
@@ -201,7 +201,9 @@ class Source:
 
 def _coded(one: Candidate, point: str, source: Source) -> dict[str, Coded]:
     """Role -> matrix, of the linears that read at `point`."""
-    return {role: solve(source.task(one.rule, role)) for role in roles.INPUTS[point]}
+    members = roles.INPUTS[point]
+    found = share.solve([[source.task(one.rule, role) for role in members]], Here())
+    return {role: found[roles.site(source.layer, role)] for role in members}
 
 
 def _with(w: Weights, coded: Mapping[str, Coded]) -> Changed:

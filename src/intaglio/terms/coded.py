@@ -21,6 +21,8 @@ class Coded:
 
     `activation` is the format the input is quantized to at run time, per token (None: float). With `order`,
     uint16 (in,), a permutation, the terms' column j is of input `order[j]`: the input is gathered so.
+    `shared`: the full name of a matrix of the same input that stores, for this one too, the factor of its
+    only term that reads the input; `state` has its arrays all the same.
     """
 
     shape: tuple[int, int]
@@ -30,6 +32,15 @@ class Coded:
     bias: Array | None = None
     notes: Mapping[str, float] = field(default_factory=dict)  # what the solver measured, for the report
     order: Array | None = None
+    shared: str | None = None
+
+    @property
+    def own(self) -> Mapping[str, Array]:
+        """What of `state` is stored with this matrix."""
+        if self.shared is None:
+            return self.state
+        lent = self.terms[0].reader(self.shape)
+        return {name: a for name, a in self.state.items() if name.removeprefix("0.") not in lent}
 
     @property
     def reading(self) -> Reading:
@@ -48,6 +59,6 @@ class Coded:
 
     @property
     def nbytes(self) -> int:
-        """Every stored byte: codes, scales, zeros, bias, order."""
+        """Every byte stored with it: codes, scales, zeros, bias, order."""
         more = sum(array.nbytes for array in (self.bias, self.order) if array is not None)
-        return more + sum(array.nbytes for array in self.state.values())
+        return more + sum(array.nbytes for array in self.own.values())

@@ -18,15 +18,17 @@ class Dictionary(
     Every row spans a subspace of its own, where a low rank gives all the same (CoSpaDi, 2509.22075). k is the
     largest for which float16 atoms, codes of `bits` and a mask take 1 - `compression` of 16 bits a weight;
     with 14 bits and rho = 2 the mask takes just what the two bits less leave.
+    `rows`: of all matrices that share the atoms, for which together k is then the largest; None: out.
     """
 
     compression: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
     rho: Annotated[float, msgspec.Meta(ge=1, le=64)] = 2.0
     bits: Literal[14, 16] = 14
+    rows: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] | None = None
 
     def sizes(self, shape: tuple[int, int]) -> tuple[int, int]:
         """How many atoms there are, and how many of them a row uses."""
-        out, cols = shape
+        out, cols = self.rows or shape[0], shape[1]
         words = (1 - self.compression) * out * cols
         atoms = max(1, int(words / (cols + out * (self.bits / self.rho + 1) / 16)))
         return atoms, max(1, int(atoms / self.rho))

@@ -55,6 +55,10 @@ class Product:
 
     factors: Callable[[tuple[int, int]], tuple[Factor, ...]]
 
+    def reader(self, shape: tuple[int, int]) -> frozenset[str]:
+        """The names of the arrays of the first factor."""
+        return frozenset(self.factors(shape)[0].arrays())
+
     def arrays(self, shape: tuple[int, int]) -> dict[str, Stored]:
         """Type and shape of everything stored for a matrix of this shape."""
         return {name: stored for factor in self.factors(shape) for name, stored in factor.arrays().items()}
