@@ -38,6 +38,7 @@ CODED = range(10, 20)  # layers
 WINDOWS, TOKENS = 8, 128
 BLOCKS = BlockTuning(epochs=2, weights=2e-3)
 SCALES = ScaleTuning(batch=2, rate=1e-3)
+IN_FOUR_BITS = Dense(Integer(4, group_size=32))  # two of every four
 
 Solve = Callable[[Tensor, Metric], Coded]
 Layers = Mapping[int, Mapping[str, Coded]]
@@ -115,11 +116,11 @@ class TwoOfFour(Grouped):
 def masked(coded: Coded) -> Grouped | None:
     """As training sees matrices; those of `two_of_four` keep their zeros."""
     made = grouped(coded)
-    return TwoOfFour(**vars(made)) if made and coded.terms == (QUARTERS,) else made
+    return TwoOfFour(**vars(made)) if made and coded.terms == (IN_FOUR_BITS,) else made
 
 
-def groups_kept(share: float) -> Solve:
-    return lambda w, metric: GroupPrune().solve(w, (GroupSparse(1 - share),), metric)
+def dropped(share: float) -> Solve:
+    return lambda w, metric: GroupPrune().solve(w, (GroupSparse(share),), metric)
 
 
 def two_of_four(w: Tensor, metric: Metric) -> Coded:
@@ -127,16 +128,15 @@ def two_of_four(w: Tensor, metric: Metric) -> Coded:
     have codes here.
     """
     kept = decode(Prune("wanda").solve(w, (NM(2, 4),), metric))
-    return Greedy().solve(kept, (QUARTERS,), Metric())
+    return Greedy().solve(kept, (IN_FOUR_BITS,), Metric())
 
 
 def two_bits(w: Tensor, metric: Metric) -> Coded:
     return Greedy().solve(w, (Dense(Integer(2, group_size=64)),), metric)
 
 
-QUARTERS = Dense(Integer(4, group_size=32))
 DROPPED = (10, 20, 30, 40, 50)  # per cent
-FORMS: dict[str, Solve] = {f"W4S{percent}": groups_kept(1 - percent / 100) for percent in DROPPED}
+FORMS: dict[str, Solve] = {f"W4S{percent}": dropped(percent / 100) for percent in DROPPED}
 FORMS |= {"2:4 W4": two_of_four, "W2": two_bits}
 
 
