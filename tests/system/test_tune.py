@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,12 @@ SET = (
     "tune.blocks.weights=2e-3",
     "tune.scales.rate=1e-3",
 )
+QUARTERS = {
+    name: (f"weights.0.terms.group_sparse.sparsity={dropped}",)
+    for name, dropped in (("a quarter", 0.25), ("three quarters", 0.75))
+}
 STAGES = {
+    **QUARTERS,
     "none": ("tune=null",),
     "blocks": ("tune.scales.enabled=false",),
     "both": (),
@@ -39,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Report, Checkpoint]]:
-    """Without training, after the first stage, after both; another format after both."""
+    """Without training, after the first stage, after both; another format and other shares after both."""
     made = {}
     for name, more in STAGES.items():
         output = tmp_path_factory.mktemp(name) / "out"
@@ -72,6 +78,11 @@ def test_each_stage_is_nearer_to_the_original_on_unseen_text(runs: Runs) -> None
     kl = {name: report.verification.kl_mean for name, (report, _) in runs.items()}
     assert kl["blocks"] < 0.95 * kl["none"]
     assert kl["both"] < 0.99 * kl["blocks"]
+
+
+def test_more_dropped_is_further_from_the_original_after_both(runs: Runs) -> None:
+    kl = [runs[name][0].verification.kl_mean for name in ("a quarter", "both", "three quarters")]
+    assert all(less < 0.9 * more for less, more in pairwise(kl))
 
 
 def test_blocks_end_with_less_error_than_they_began(runs: Runs) -> None:
