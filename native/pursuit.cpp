@@ -17,20 +17,20 @@ constexpr int32_t kColumns = 4 * kLanes;
 // What is known of one signal while its atoms are chosen. L L^T is the Gram matrix of the chosen atoms; rows of L are
 // zero from their diagonal on, so that sums may run over whole lanes.
 struct Chosen {
-  int32_t atoms, width;                  // width: atoms, in whole kColumns
+  int32_t atoms, per_bin, width;         // width: atoms, in whole kColumns
   int32_t stride;                        // of a row of L
   std::vector<float> left, factor, diagonal, y, fit;
   std::vector<int32_t> index;
-  std::vector<uint8_t> taken;
+  std::vector<uint8_t> closed;
 
-  Chosen(int32_t atoms, int32_t nonzeros)
-      : atoms(atoms), width((atoms + kColumns - 1) / kColumns * kColumns), stride(whole_lanes(nonzeros)),
+  Chosen(int32_t atoms, int32_t nonzeros, int32_t per_bin)
+      : atoms(atoms), per_bin(per_bin), width((atoms + kColumns - 1) / kColumns * kColumns), stride(whole_lanes(nonzeros)),
         left(size_t(width)), factor(size_t(nonzeros) * size_t(stride)), diagonal(size_t(stride)), y(size_t(stride)),
-        fit(size_t(stride)), taken(size_t(atoms)) {}
+        fit(size_t(stride)), closed(size_t(atoms)) {}
 
   void start(const float* correlations) {
     std::copy_n(correlations, atoms, left.begin());
-    std::fill(taken.begin(), taken.end(), 0);
+    std::fill(closed.begin(), closed.end(), 0);
     std::fill(y.begin(), y.end(), 0.0f);
     index.clear();
   }
@@ -41,7 +41,7 @@ int32_t next_atom(const Chosen& c) {
   float most = -1;
   for (int32_t a = 0; a < c.atoms; ++a) {
     const float found = std::fabs(c.left[size_t(a)]);
-    if (!c.taken[size_t(a)] && (best < 0 || found > most)) best = a, most = found;
+    if (!c.closed[size_t(a)] && (best < 0 || found > most)) best = a, most = found;
   }
   return best;
 }
@@ -59,7 +59,8 @@ INTAGLIO_LANES void take(Chosen& c, const float* gram, const float* correlations
   if (spanned) std::fill_n(row, n, 0.0f);
   c.diagonal[size_t(n)] = spanned ? std::numeric_limits<float>::infinity() : std::sqrt(rest);  // then all over it is 0
   c.y[size_t(n)] = (correlations[atom] - dot(row, c.y.data(), whole_lanes(n))) / c.diagonal[size_t(n)];
-  c.index.push_back(atom), c.taken[size_t(atom)] = 1;
+  c.index.push_back(atom);
+  std::fill_n(c.closed.begin() + atom / c.per_bin * c.per_bin, c.per_bin, uint8_t(1));
 }
 
 // The coefficients of least squares: L^T fit = y.
@@ -112,13 +113,13 @@ std::vector<float> spread(const float* from, int32_t rows, int32_t cols, int32_t
 
 }  // namespace
 
-Codes pursue(const float* gram, int32_t atoms, const float* correlations, int32_t n, int32_t nonzeros, int32_t picks,
-             int threads) {
+Codes pursue(const float* gram, int32_t atoms, const float* correlations, int32_t n, int32_t nonzeros, int32_t per_bin,
+             int32_t picks, int threads) {
   Codes codes{n, nonzeros, std::vector<uint16_t>(size_t(n) * size_t(nonzeros)), std::vector<float>(size_t(n) * size_t(nonzeros))};
-  const auto wide = spread(gram, atoms, atoms, Chosen(atoms, 1).width);
+  const auto wide = spread(gram, atoms, atoms, Chosen(atoms, 1, 1).width);
   std::atomic<int32_t> next{0};
   const auto work = [&] {
-    Chosen chosen(atoms, nonzeros);
+    Chosen chosen(atoms, nonzeros, per_bin);
     for (int32_t i; (i = next.fetch_add(1)) < n;) {
       pursue_one(chosen, wide.data(), correlations + int64_t(i) * atoms, nonzeros, picks);
       write(chosen, codes.index.data() + int64_t(i) * nonzeros, codes.value.data() + int64_t(i) * nonzeros);

@@ -11,18 +11,20 @@ using namespace intaglio;
 
 void require_threads(int threads) { require(threads >= 1 && threads <= 1024, "threads must be in 1..1024"); }
 
-nb::tuple bound_pursue(Floats2 gram, Floats2 correlations, int nonzeros, int picks, int threads) {
+nb::tuple bound_pursue(Floats2 gram, Floats2 correlations, int nonzeros, int picks, int threads, int per_bin) {
   const size_t atoms = gram.shape(0);
   require(atoms >= 1 && atoms <= 65536 && gram.shape(1) == atoms, "gram must be square, of at most 65536 atoms");
   require(correlations.shape(1) == atoms, "correlations must have " + std::to_string(atoms) + " columns");
-  require(nonzeros >= 1 && size_t(nonzeros) <= atoms, "nonzeros must be in 1.." + std::to_string(atoms));
+  require(per_bin >= 1 && atoms % size_t(per_bin) == 0, "atoms must be whole bins, got " + std::to_string(atoms) + " of them");
+  const size_t bins = atoms / size_t(per_bin);
+  require(nonzeros >= 1 && size_t(nonzeros) <= bins, "nonzeros must be in 1.." + std::to_string(bins));
   require(picks >= 1, "picks must be positive");
   require_threads(threads);
   const size_t n = correlations.shape(0);
   Codes codes{};
   {
     nb::gil_scoped_release release;
-    codes = pursue(gram.data(), int32_t(atoms), correlations.data(), dim32(n), nonzeros, picks, threads);
+    codes = pursue(gram.data(), int32_t(atoms), correlations.data(), dim32(n), nonzeros, per_bin, picks, threads);
   }
   return nb::make_tuple(numpy(std::move(codes.index), {n, size_t(nonzeros)}), numpy(std::move(codes.value), {n, size_t(nonzeros)}));
 }
@@ -48,7 +50,8 @@ nb::tuple bound_update_atoms(Floats2 atoms, Floats2 residual, Array2<uint16_t> i
 
 void bind_pursuit(nb::module_& m) {
   m.def("pursue", bound_pursue, nb::arg("gram"), nb::arg("correlations"), nb::arg("nonzeros"), nb::arg("picks") = 1,
-        nb::arg("threads") = 1, "Orthogonal matching pursuit: (index uint16, value float32), (signals, nonzeros) each");
+        nb::arg("threads") = 1, nb::arg("per_bin") = 1,
+        "Orthogonal matching pursuit, of `per_bin` atoms at most one: (index uint16, value float32), (signals, nonzeros) each");
   m.def("update_atoms", bound_update_atoms, nb::arg("atoms"), nb::arg("residual"), nb::arg("index"), nb::arg("value"),
         nb::arg("steps"), nb::arg("threads") = 1, "K-SVD's sweep over the atoms: atoms, value and residual as they are then");
 }

@@ -61,8 +61,9 @@ GROUPS: Sum = (GroupSparse(0.2), Dense(Integer(4, group_size=16)))
 SERIES: Sum = (NM(4, 8), NM(2, 8, "int8"))
 PLANES: Sum = (TritPlanes(2, group_size=16),)
 BASES: Sum = (DenseSparse(0.3, width=16, basis=8), LowRank(1))
+BINS: Sum = (DenseSparse(0.5, width=16, basis=8, per_bin=2),)
 OTHERS: list[Sum] = [
-    *(COMPENSATED, APART, TABLES, GROUPS, SERIES, PLANES, BASES),
+    *(COMPENSATED, APART, TABLES, GROUPS, SERIES, PLANES, BASES, BINS),
     *((Codebook(3),), (Sparse(0.7),), (Dictionary(0.2),)),
 ]
 # what each solver is for; what it is not for is found the natural way
@@ -86,7 +87,7 @@ CASES: list[tuple[Solver, list[Sum]]] = [
     (Alternate(rounds=2, inner=Obs()), [DENSE[0], COMPENSATED[::-1]]),
     (Alternate(rounds=2, inner=Spqr()), [(LowRank(2), Dense(Bilevel(3, group_size=8)))]),
     (Ptqtp(weighted=True), [DENSE[0], PLANES]),
-    (Ksvd(sweeps=3, picks=2), [DENSE[0], (Dictionary(0.2),), BASES]),
+    (Ksvd(sweeps=3, picks=2), [DENSE[0], (Dictionary(0.2),), BASES, BINS]),
 ]
 SHAPES = [(1, 1), (3, 17), (13, 64), (5, 67)]
 

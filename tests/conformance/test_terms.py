@@ -50,6 +50,8 @@ EXAMPLES: list[tuple[Term, ...]] = [
     (DenseSparse(0.3, width=16, basis=8),),
     (DenseSparse(0.5, width=24, basis=40, bits=14), LowRank(2)),
     (DenseSparse(0.3, width=200, basis=8),),
+    (DenseSparse(0.5, width=24, basis=40, per_bin=4),),
+    (DenseSparse(0.6, width=200, basis=30, bits=14, per_bin=3),),
     (Dense(Integer(3, group_size=16)), Outliers(0.02)),
     (Codebook(2),),
     (Codebook(3),),

@@ -105,6 +105,21 @@ def test_broken_supports_are_refused() -> None:
     assert "numbered in 16 bits" in str(SparseRows(1).faults({}, (1, 1 << 17)))
 
 
+def test_an_element_outside_its_bin_is_refused() -> None:
+    """One of every three: numbers of two bits can say a fourth. Of every one: there is no other."""
+    values = np.ones((1, 4), np.float16)
+    three, one = SparseRows(1, 3), SparseRows(1, 1)
+    state = three.store(np.array([[2, 3, 7, 9]], np.uint16), values, 12)
+    assert three.faults(state, (1, 12)) is None
+    outside = to_stream(np.array([[2, 0, 3, 0]], np.uint16), 2)
+    assert three.faults({**state, "index": outside}, (1, 12)) == "column 3 of a block of 3"
+    whole = one.store(np.array([[0, 1, 2, 3]], np.uint16), values, 4)
+    assert one.faults(whole, (1, 4)) is None
+    assert "a block of a row has 0 columns, expected 1" in str(
+        one.faults({**whole, "mask": np.array([[0b1011]], np.uint8)}, (1, 4))
+    )
+
+
 def test_the_last_block_of_a_diagonal_may_be_narrower() -> None:
     layout = BlockDiagonal(4)
     value = np.arange(1, 21, dtype=np.float16).reshape(2, 10)

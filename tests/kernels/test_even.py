@@ -32,6 +32,9 @@ def operand(rows: int, cols: int, nonzeros: int, block: int | None = None) -> cp
         (50, 128, 2, 32, "even-rows"),
         (50, 128, 8, 32, "bitmask"),
         (3, 5, 5, None, "bitmask"),
+        (37, 128, 1, 16, "even-rows"),  # one of each bin
+        (37, 63, 1, 3, "bitmask"),
+        (5, 7, 1, 1, "bitmask"),
     ],
 )
 def test_linear(rows: int, cols: int, nonzeros: int, block: int | None, kernel: str, isa: str) -> None:

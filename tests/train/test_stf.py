@@ -18,6 +18,8 @@ from intaglio.train.stf import Stf, factorize, factorized
 from tests.train.encoder import quality, task, trained
 
 TERM = DenseSparse(0.5, width=8, basis=6)
+BINNED = DenseSparse(0.5, width=16, basis=6, per_bin=2)
+BOTH = pytest.mark.parametrize("term", [TERM, BINNED], ids=["free", "binned"])
 
 
 def layer(out: int = 16, cols: int = 20, term: DenseSparse = TERM) -> Factorized:
@@ -73,19 +75,20 @@ def test_without_a_factorization_it_is_plain_training(monkeypatch: pytest.Monkey
         torch.testing.assert_close(other(x), plain(x))
 
 
+@BOTH
 @pytest.mark.parametrize("cols", [16, 20, 67])
-def test_what_is_exported_is_what_was_trained(cols: int) -> None:
-    one = layer(cols=cols)
+def test_what_is_exported_is_what_was_trained(cols: int, term: DenseSparse) -> None:
+    one = layer(cols=cols, term=term)
     Stf(steps=12, rate=1e-2, frozen=0.5).train(one, lambda step: one(torch.ones(3, cols)).square().sum())
     coded = one.coded()
     terms.validate(coded)
     assert not any(p.shape == (16, cols) for p in one.parameters())
     w = one.weight().detach()
     torch.testing.assert_close(terms.decode(coded), w, rtol=2e-3, atol=2e-3 * float(w.abs().max()))
-    codes = TERM.factors((16, cols))[-1]
-    columns, _ = TERM.codes((16, cols)).parts(codes.state(coded.term_state(0)), codes.shape)
+    codes = term.factors((16, cols))[-1]
+    columns, _ = term.codes((16, cols)).parts(codes.state(coded.term_state(0)), codes.shape)
     assert columns.shape[1] == one.blocks * one.nonzeros
-    declared = sum(stored.nbits for stored in TERM.arrays((16, cols)).values()) // 8
+    declared = sum(stored.nbits for stored in term.arrays((16, cols)).values()) // 8
     assert coded.nbytes == declared + 4 * 16
     assert declared <= 2 * 16 * cols * 0.5 + 16 or one.nonzeros == 1
 
@@ -116,10 +119,11 @@ def test_what_is_stored_is_the_formula(
     assert rows * cols / published == pytest.approx(times, abs=0.01)
 
 
+@BOTH
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (61, 67), (40, 24)], ids=str)
-def test_every_row_uses_as_many_vectors_of_each_block(shape: tuple[int, int]) -> None:
-    """Before training, after, and as exported; no vector twice."""
-    one = layer(*shape)
+def test_every_row_uses_as_many_vectors_of_each_block(shape: tuple[int, int], term: DenseSparse) -> None:
+    """Before training, after, and as exported; no vector twice, and with bins one of each."""
+    one = layer(*shape, term)
     x = torch.ones(3, shape[1])
     for stage in ("before", "after"):
         if stage == "after":
@@ -128,14 +132,17 @@ def test_every_row_uses_as_many_vectors_of_each_block(shape: tuple[int, int]) ->
         assert int(one.places.min()) >= 0
         assert int(one.places.max()) < one.basis
         assert bool((one.places.sort(2).values.diff(dim=2) > 0).all())
-    codes = TERM.factors(shape)[-1]
-    columns, _ = TERM.codes(shape).parts(codes.state(one.coded().term_state(0)), codes.shape)
+        assert term.per_bin is None or bool((one.places // one.per_bin == torch.arange(one.nonzeros)).all())
+    codes = term.factors(shape)[-1]
+    columns, _ = term.codes(shape).parts(codes.state(one.coded().term_state(0)), codes.shape)
     of_block = columns.reshape(shape[0], one.blocks, -1) // one.basis
     assert (of_block == torch.arange(one.blocks)[:, None].numpy()).all()
+    assert term.per_bin is None or (columns // one.per_bin == torch.arange(columns.shape[1]).numpy()).all()
 
 
-def test_what_float16_holds_is_exported_as_it_is() -> None:
-    one = layer(cols=67)
+@BOTH
+def test_what_float16_holds_is_exported_as_it_is(term: DenseSparse) -> None:
+    one = layer(cols=67, term=term)
     Stf(steps=12, rate=1e-2).train(one, lambda step: one(torch.ones(3, 67)).square().sum())
     with torch.no_grad():
         for parameter in one.parameters():
@@ -145,8 +152,9 @@ def test_what_float16_holds_is_exported_as_it_is() -> None:
     torch.testing.assert_close(exported, one.eval()(x), rtol=1e-5, atol=1e-5)
 
 
-def test_places_move_with_the_weights_and_stay_when_frozen() -> None:
-    one = layer()
+@BOTH
+def test_places_move_with_the_weights_and_stay_when_frozen(term: DenseSparse) -> None:
+    one = layer(term=term)
     before = one.places.clone()
     assert one.latent is not None
     with torch.no_grad():
@@ -173,12 +181,12 @@ def thin(model: nn.Module, compression: float) -> None:
                 setattr(module, name, nn.Sequential(inner, outer))
 
 
-def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
+def ends(seed: int, term: DenseSparse) -> dict[str, tuple[float, float]]:
     """What each way leads to in as many steps at the same rates: accuracy and loss."""
     dense = trained(seed, 220)
     start, low = copy.deepcopy(dense), copy.deepcopy(dense)
-    factorize(start.blocks, DenseSparse(compression, width=16, basis=8))
-    thin(low.blocks, compression)
+    factorize(start.blocks, term)
+    thin(low.blocks, term.compression)
     found = {"dense": quality(dense)}
     for name, model, frozen in (
         ("stf", copy.deepcopy(start), 0.2),
@@ -190,9 +198,10 @@ def ends(seed: int, compression: float) -> dict[str, tuple[float, float]]:
     return found
 
 
-def test_jointly_for_the_task_is_better_than_first_and_then() -> None:
+@pytest.mark.parametrize(("basis", "per_bin"), [(8, None), (24, 4)], ids=["free", "binned"])
+def test_jointly_for_the_task_is_better_than_first_and_then(basis: int, per_bin: int | None) -> None:
     """At 3.5 times less: straight through, and factorized first, then fine-tuned."""
-    found = ends(0, 1 - 1 / 3.5)
+    found = ends(0, DenseSparse(1 - 1 / 3.5, width=16, basis=basis, per_bin=per_bin))
     assert found["stf"][0] > found["first"][0]
     assert found["stf"][1] < 0.8 * found["first"][1]
 
@@ -201,7 +210,8 @@ def test_jointly_for_the_task_is_better_than_first_and_then() -> None:
 @pytest.mark.parametrize("times", [2.8, 3.5])
 def test_jointly_for_the_task_is_the_best_way_to_so_many_times_less(times: float) -> None:
     """Over three seeds. Where hardly anything is lost, a low rank is as good: DSFormer has it behind."""
-    runs = [ends(seed, 1 - 1 / times) for seed in range(3)]
+    term = DenseSparse(1 - 1 / times, width=16, basis=8)
+    runs = [ends(seed, term) for seed in range(3)]
     accuracy, loss = ({way: sum(run[way][i] for run in runs) / 3 for way in runs[0]} for i in (0, 1))
     print(times, accuracy, loss)
     assert accuracy["stf"] >= max(accuracy["first"], accuracy["low rank"] - 0.005)

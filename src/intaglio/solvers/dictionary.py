@@ -35,21 +35,20 @@ def shared(w: Tensor, term: Dictionary, metric: Metric, how: Learning) -> Found:
 def blockwise(w: Tensor, term: DenseSparse, metric: Metric, how: Learning) -> Found:
     """W (out, in) by a basis for each block of columns, under the block's own part of the metric."""
     bases, codes = term.factors((w.shape[0], w.shape[1]))
-    layout = term.codes((w.shape[0], w.shape[1]))
-    blocks, basis, nonzeros = layout.sizes(codes.shape[1])
+    basis, nonzeros, per_bin = term.sizes((w.shape[0], w.shape[1]))
     found = []
-    for block in range(blocks):
+    for block in range(codes.shape[1] // basis):
         here = slice(block * term.width, (block + 1) * term.width)
         part = metric.block(here.start, here.stop)
-        values, columns, coefficients, _ = _coded(w[:, here], part, basis, nonzeros, how)
+        values, columns, coefficients, _ = _coded(w[:, here], part, basis, nonzeros, how, per_bin)
         found.append((values, columns + np.uint16(block * basis), coefficients))
     values, columns, coefficients = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
-    stored = layout.store(columns, coefficients, codes.shape[1])
+    stored = term.codes((w.shape[0], w.shape[1])).store(columns, coefficients, codes.shape[1])
     return Found({**bases.rename({"value": values}), **codes.rename(stored)}, {"nonzeros": nonzeros})
 
 
 def _coded(
-    w: Tensor, metric: Metric, count: int, nonzeros: int, how: Learning
+    w: Tensor, metric: Metric, count: int, nonzeros: int, how: Learning, per_bin: int = 1
 ) -> tuple[Array, Array, Array, int]:
     """Atoms float16 (count, in), columns and coefficients (out, nonzeros), and the sweeps it took.
 
@@ -57,7 +56,7 @@ def _coded(
     and multiplied by C^-1 in the end.
     """
     factor = root(metric, w.shape[1])
-    learnt = learn((w.double() @ factor).float(), count, nonzeros, how)
+    learnt = learn((w.double() @ factor).float(), count, nonzeros, how, per_bin)
     atoms = to_numpy(torch.linalg.solve_triangular(factor, learnt.atoms.double(), upper=False, left=False))
     scale = _balance(np.abs(atoms).max(1), _largest(learnt.columns, learnt.values, count))
     coefficients = learnt.values / scale[learnt.columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,10 +42,14 @@ class Learnt(NamedTuple):
     errors: tuple[float, ...]
 
 
-def learn(signals: Tensor, count: int, nonzeros: int, how: Learning) -> Learnt:
-    """`count` atoms of which every signal uses `nonzeros`, for signals (n, dim) float32 and count <= n."""
+def learn(signals: Tensor, count: int, nonzeros: int, how: Learning, per_bin: int = 1) -> Learnt:
+    """`count` atoms of which every signal uses `nonzeros`, for signals (n, dim) float32 and count <= n.
+
+    Of `per_bin` atoms that follow one another a signal uses at most one; they divide `count`.
+    """
     atoms = _start(signals, count, how.seed)
-    columns, values = _pursued(signals, atoms, nonzeros, how.picks)
+    pursued = partial(_pursued, signals, nonzeros=nonzeros, picks=how.picks, per_bin=per_bin)
+    columns, values = pursued(atoms)
     errors: list[float] = []
     while True:
         left = signals - _dense(columns, values, count) @ atoms
@@ -54,7 +59,7 @@ def learn(signals: Tensor, count: int, nonzeros: int, how: Learning) -> Learnt:
         errors.append(float(left.double().square().sum()))
         if len(errors) >= how.sweeps or _settled(errors, how.tolerance):
             return Learnt(atoms, columns, values, tuple(errors))
-        columns, values = _better(signals, atoms, nonzeros, how.picks, (columns, values), left)
+        columns, values = _better(signals, atoms, pursued(atoms), (columns, values), left)
 
 
 def _start(signals: Tensor, count: int, seed: int) -> Tensor:
@@ -70,9 +75,9 @@ def _unit(rows: Tensor) -> Tensor:
     return unit
 
 
-def _pursued(signals: Tensor, atoms: Tensor, nonzeros: int, picks: int) -> tuple[Array, Array]:
-    gram, correlations = atoms @ atoms.T, signals @ atoms.T
-    return _native.pursue(to_numpy(gram), to_numpy(correlations), nonzeros, picks, _threads())
+def _pursued(signals: Tensor, atoms: Tensor, nonzeros: int, picks: int, per_bin: int) -> tuple[Array, Array]:
+    gram, correlations = to_numpy(atoms @ atoms.T), to_numpy(signals @ atoms.T)
+    return _native.pursue(gram, correlations, nonzeros, picks, _threads(), per_bin)
 
 
 def _dense(columns: Array, values: Array, count: int) -> Tensor:
@@ -82,13 +87,12 @@ def _dense(columns: Array, values: Array, count: int) -> Tensor:
 
 
 def _better(
-    signals: Tensor, atoms: Tensor, nonzeros: int, picks: int, old: tuple[Array, Array], left: Tensor
+    signals: Tensor, atoms: Tensor, new: tuple[Array, Array], old: tuple[Array, Array], left: Tensor
 ) -> tuple[Array, Array]:
     """New codes where they leave less than the old ones (which leave `left`), so that no sweep does harm."""
-    columns, values = _pursued(signals, atoms, nonzeros, picks)
-    new = signals - _dense(columns, values, len(atoms)) @ atoms
-    gains = to_numpy(new.square().sum(1) < left.square().sum(1))[:, None]
-    return np.where(gains, columns, old[0]), np.where(gains, values, old[1])
+    leaves = signals - _dense(*new, len(atoms)) @ atoms
+    gains = to_numpy(leaves.square().sum(1) < left.square().sum(1))[:, None]
+    return np.where(gains, new[0], old[0]), np.where(gains, new[1], old[1])
 
 
 def _with_used(atoms: Tensor, left: Tensor, columns: Array) -> Tensor:

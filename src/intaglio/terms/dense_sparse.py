@@ -19,25 +19,32 @@ class DenseSparse(
 
     DSFormer, 2312.13211. Every row uses the same number of vectors of a block: the most for which all that is
     stored, float16 bases, codes of `bits` and their places, is below 1 - `compression` of 16 bits a weight,
-    but at least one.
+    but at least one. `per_bin`: a row uses one vector of each bin of so many, so a place costs log2 of that;
+    there are as many bins as fit, of `basis` vectors at most. None: a row chooses freely among `basis`.
     """
 
     compression: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
     width: Size = 64
     basis: Size = 64
     bits: Literal[14, 16] = 16
+    per_bin: Size | None = None
+
+    def sizes(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        """Vectors of a block's basis, how many of them a row uses, and vectors of a bin, 1 without bins."""
+        most = min(self.basis, shape[0])
+        per_bin = min(self.per_bin or 1, most)
+        counts = range(1, most // per_bin + 1)
+        choices = [(most if self.per_bin is None else n * per_bin, n, per_bin) for n in counts]
+        fits = [sizes for sizes in choices if self._fits(shape, sizes)]
+        return fits[-1] if fits else choices[0]
 
     def codes(self, shape: tuple[int, int]) -> SparseRows:
         """How the codes are stored."""
-        basis, blocks = min(self.basis, shape[0]), self._bases().blocks(shape[1])
-        left = 16 * shape[1] * (1 - self.compression - basis / shape[0])  # bits for a row's codes
-        choices = [SparseRows(n, basis, self.bits) for n in range(1, basis + 1)]
-        fits = [one for one in choices if _row_bits(one, blocks * basis) <= left]
-        return fits[-1] if fits else choices[0]
+        return self._layout(self.sizes(shape))
 
     def factors(self, shape: tuple[int, int]) -> tuple[Factor, ...]:
         """The bases, which read the input, and the codes."""
-        inner = min(self.basis, shape[0]) * self._bases().blocks(shape[1])
+        inner = self.sizes(shape)[0] * self._bases().blocks(shape[1])
         return (
             Factor("bases", (inner, shape[1]), self._bases()),
             Factor("codes", (shape[0], inner), self.codes(shape)),
@@ -46,7 +53,15 @@ class DenseSparse(
     def _bases(self) -> BlockDiagonal:
         return BlockDiagonal(self.width)
 
+    def _layout(self, sizes: tuple[int, int, int]) -> SparseRows:
+        basis, nonzeros, per_bin = sizes
+        if self.per_bin is None:
+            return SparseRows(nonzeros, basis, self.bits)
+        return SparseRows(1, per_bin, self.bits)
 
-def _row_bits(layout: SparseRows, cols: int) -> int:
-    blocks, _, nonzeros = layout.sizes(cols)
-    return blocks * nonzeros * layout.bits + min(layout.support_bits(cols))
+    def _fits(self, shape: tuple[int, int], sizes: tuple[int, int, int]) -> bool:
+        (rows, cols), (basis, nonzeros, _) = shape, sizes
+        blocks = self._bases().blocks(cols)
+        places = min(self._layout(sizes).support_bits(blocks * basis))
+        left = 16 * cols * (1 - self.compression - basis / rows)  # bits for a row's codes
+        return blocks * nonzeros * self.bits + places <= left

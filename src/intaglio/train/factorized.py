@@ -38,7 +38,8 @@ class Factorized(torch.nn.Module):
         self.shape = (w.shape[0], w.shape[1])
         self.layout = term.codes(self.shape)
         bases, codes = term.factors(self.shape)
-        self.blocks, self.basis, self.nonzeros = self.layout.sizes(codes.shape[1])
+        self.basis, self.nonzeros, self.per_bin = term.sizes(self.shape)
+        self.blocks = codes.shape[1] // self.basis
         state = Ksvd().solve(w, (term,), Metric()).term_state(0)
         columns, values = self.layout.parts(codes.state(state), codes.shape)
         self.latent: torch.nn.Parameter | None = torch.nn.Parameter(w.clone())
@@ -98,7 +99,7 @@ class Factorized(torch.nn.Module):
         for block, basis in zip(self._split(w), self._split(self.bases), strict=True):
             unit = basis / basis.norm(dim=1, keepdim=True).clamp(min=1e-12)
             gram, correlations = to_numpy(unit @ unit.T), to_numpy((block @ unit.T).contiguous())
-            places, _ = _native.pursue(gram, correlations, self.nonzeros)
+            places, _ = _native.pursue(gram, correlations, self.nonzeros, per_bin=self.per_bin)
             found.append(torch.from_numpy(places.astype(np.int64)))
         self.places = torch.stack(found)
         self.changed = float(
