@@ -1,7 +1,11 @@
 // Products of coded weights with float activations. Lanes are rows. A group of codes has a scale and a zero point: codes are
-// multiplied as integers with inputs of 16 bits, two columns at a time, and of a group
+// multiplied as integers with inputs of 16 bits, and of a group
 //
 //   y += scale * (sum of code * x - zero * (sum of x))
+//
+// Codes are unpacked as the bytes of quads of columns. Of one token, for which that is most of the work, the upper and the
+// lower bytes of inputs are multiplied, and the two sums joined. Of more, and where codes have 8 bits, which not every set
+// multiplies as bytes, the even and the odd columns of a quad, as 16 bits: the same integers.
 //
 // Tokens are made integers a block at a time, which tiles then meet one after the other. However many tokens share a call, and
 // whatever their block, the sums of each are the same, in the same order.
@@ -26,18 +30,33 @@ struct CodedInputs {
   int64_t stride, groups;
   float scale[kBlockTokens];
   float sum[kBlockShorts / 8];  // [tokens][groups]
-  alignas(64) int16_t q[kBlockShorts];
+  alignas(64) int16_t q[kBlockShorts];  // of each four columns the second and the third exchanged
+  alignas(64) int8_t high[kBlockShorts], low[kBlockShorts];  // 256 high + low: of the last token where their number is odd
 
   // Strides that are powers of two would put the same columns of all tokens into the same few places of the first cache.
   explicit CodedInputs(const Matrix* w) : stride(round_up(w->cols, 64) + 32), groups(group_count(w->cols, w->group)) {}
   int32_t most() const { return stride * kBlockTokens < kBlockShorts ? kBlockTokens : int32_t(kBlockShorts / stride); }
 
-  void take(const Matrix* w, const Activations* x, int32_t token, int32_t n) {
+  void take(const Matrix* w, const Activations* x, int32_t token, int32_t n, bool bytes) {
     for (int32_t t = 0; t < n; ++t) {
       int16_t* to = q + t * stride;
       scale[t] = shorten(x->f + (token + t) * x->ldf, w->cols, kTopShort, stride - 32, to);
       for (int64_t g = 0, left = w->cols; g < groups; ++g, left -= w->group)
         sum[t * groups + g] = float(total_of(to + g * w->group, left < w->group ? left : w->group));
+      if (bytes && t == n - 1 && n % 2) split(to);
+      exchange(to);
+    }
+  }
+  void split(const int16_t* from) {
+    for (int64_t i = 0; i < stride; ++i) {
+      const int32_t upper = (from[i] + 128) >> 8;
+      high[i] = int8_t(upper), low[i] = int8_t(from[i] - 256 * upper);
+    }
+  }
+  void exchange(int16_t* to) const {
+    for (int64_t i = 0; i < stride; i += 4) {
+      const int16_t second = to[i + 1];
+      to[i + 1] = to[i + 2], to[i + 2] = second;
     }
   }
 };
@@ -88,31 +107,15 @@ INTAGLIO_INLINE void each_grid(const Tile (&tile)[R], Ranges<R>& ranges, int64_t
   }
 }
 
-// Pair J of a unit: two columns, one in each half of a lane.
+// Quad J of a unit: a code in each byte of a lane.
 template <int Bits, int J>
-INTAGLIO_INLINE VI pair_of(const VI (&words)[unit_words(Bits)]) {
-  constexpr int kPer = word_pairs(Bits), kWord = J / kPer;
-  if constexpr (kWord < unit_words(Bits))
-    return andi(shr<Bits * (J % kPer)>(words[kWord]), seti(0x10001 * ((1 << Bits) - 1)));
-  else
-    return with_bits(with_bits(andi(shr<15>(words[0]), seti(0x10001)), shr<14>(words[1]), 0x20002), shr<13>(words[2]), 0x40004);
-}
-
-// Pairs [J, End) of R units times T tokens, `stride` apart.
-template <int Bits, int J, int End, int R, int T>
-INTAGLIO_INLINE void add_pairs(const VI (&units)[R][unit_words(Bits)], const int16_t* q, int64_t stride, VI (&sum)[R][T]) {
-  if constexpr (J < End) {
-    VI codes[R];
-    INTAGLIO_UNROLL
-    for (int r = 0; r < R; ++r) codes[r] = pair_of<Bits, J>(units[r]);
-    INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) {
-      const VI two = spread4(reinterpret_cast<const int8_t*>(q + t * stride + 2 * J));
-      INTAGLIO_UNROLL
-      for (int r = 0; r < R; ++r) sum[r][t] = dot16(sum[r][t], codes[r], two);
-    }
-    add_pairs<Bits, J + 1, End>(units, q, stride, sum);
-  }
+INTAGLIO_INLINE VI quad_of(const VI (&words)[unit_words(Bits)]) {
+  constexpr int kPer = word_quads(Bits), kWord = J / kPer, kShift = Bits * (J % kPer), kMask = int32_t(0x01010101u * ((1u << Bits) - 1));
+  if constexpr (Bits == 8) return words[0];
+  else if constexpr (kWord == unit_words(Bits))
+    return with_bits(andi(shr<6>(words[J - kSpareQuad]), seti(0x03030303)), shr<J - 2>(words[2]), 0x04040404);
+  else if constexpr (kShift == 0) return andi(words[kWord], seti(kMask));
+  else return andi(shr<kShift>(words[kWord]), seti(kMask));
 }
 
 // Codes of R tiles, `stride` apart, and what multiplies them, on the way along the columns.
@@ -121,7 +124,46 @@ struct CodedStreams {
   int64_t stride, ahead;
   const int16_t* q;
   int64_t ldq;
+  const int8_t *high, *low;
 };
+
+// Whether bytes are multiplied: of a token alone, which by_tokens leaves last.
+constexpr bool takes_bytes(int bits, int tokens) { return tokens == 1 && bits != 8; }
+
+// Quads [J, End) of R units times one token's bytes.
+template <int Bits, int J, int End, int R>
+INTAGLIO_INLINE void add_bytes(const VI (&units)[R][unit_words(Bits)], const CodedStreams& s, Dots (&upper)[R][1], Dots (&lower)[R][1]) {
+  if constexpr (J < End) {
+    const VI high = spread4(s.high + 4 * J), low = spread4(s.low + 4 * J);
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const VI codes = quad_of<Bits, J>(units[r]);
+      upper[r][0] = dot(upper[r][0], codes, high), lower[r][0] = dot(lower[r][0], codes, low);
+    }
+    add_bytes<Bits, J + 1, End>(units, s, upper, lower);
+  }
+}
+
+// The same times T tokens' columns.
+template <int Bits, int J, int End, int R, int T>
+INTAGLIO_INLINE void add_shorts(const VI (&units)[R][unit_words(Bits)], const CodedStreams& s, VI (&sum)[R][T]) {
+  if constexpr (J < End) {
+    VI even[R], odd[R];
+    INTAGLIO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const VI codes = quad_of<Bits, J>(units[r]);
+      even[r] = andi(codes, seti(0x00ff00ff)), odd[r] = andi(shr<8>(codes), seti(0x00ff00ff));
+    }
+    INTAGLIO_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const auto* at = reinterpret_cast<const int8_t*>(s.q + t * s.ldq + 4 * J);
+      const VI first = spread4(at), second = spread4(at + 4);
+      INTAGLIO_UNROLL
+      for (int r = 0; r < R; ++r) sum[r][t] = dot16(dot16(sum[r][t], even[r], first), odd[r], second);
+    }
+    add_shorts<Bits, J + 1, End>(units, s, sum);
+  }
+}
 
 // The units that come next.
 template <int Bits, bool Ask, int R>
@@ -137,17 +179,44 @@ INTAGLIO_INLINE void load_units(const CodedStreams& s, VI (&units)[R][unit_words
 
 template <int Bits>
 INTAGLIO_INLINE void pass_unit(CodedStreams& s) {
-  s.codes += unit_words(Bits) * kVector, s.q += unit_columns(Bits);
+  s.codes += unit_words(Bits) * kVector, s.q += unit_columns(Bits), s.high += unit_columns(Bits), s.low += unit_columns(Bits);
 }
 
-// The next so many units of every row times T tokens.
+// What the dots of bytes come to.
+template <int R>
+INTAGLIO_INLINE void join_bytes(const VI (&upper)[R][1], const VI (&lower)[R][1], VI (&sum)[R][1]) {
+  INTAGLIO_UNROLL
+  for (int r = 0; r < R; ++r) sum[r][0] = addi(shl<8>(upper[r][0]), lower[r][0]);
+}
+
+// The next so many units of every row times one token's bytes.
+template <int Bits, int R>
+INTAGLIO_INLINE void byte_run(CodedStreams& s, int64_t units, VI (&sum)[R][1]) {
+  constexpr int64_t kMost = kDotsPerFlush / unit_quads(Bits);
+  VI upper[R][1], lower[R][1];
+  fill(upper, seti(0)), fill(lower, seti(0));
+  for (; units > 0; units -= kMost) {
+    Dots a[R][1], b[R][1];
+    fill(a, no_dots()), fill(b, no_dots());
+    for (int64_t n = units < kMost ? units : kMost; n; --n, pass_unit<Bits>(s)) {
+      VI of[R][unit_words(Bits)];
+      load_units<Bits, true>(s, of);
+      add_bytes<Bits, 0, unit_quads(Bits)>(of, s, a, b);
+    }
+    flush_all(upper, a, plainly), flush_all(lower, b, plainly);
+  }
+  join_bytes(upper, lower, sum);
+}
+
+// The same times T tokens.
 template <int Bits, int R, int T>
 INTAGLIO_INLINE void coded_run(CodedStreams& s, int64_t units, VI (&sum)[R][T]) {
+  if constexpr (takes_bytes(Bits, T)) return byte_run<Bits>(s, units, sum);
   fill(sum, seti(0));
   for (; units; --units, pass_unit<Bits>(s)) {
     VI of[R][unit_words(Bits)];
     load_units<Bits, T == 1>(s, of);
-    add_pairs<Bits, 0, unit_columns(Bits) / 2>(of, s.q, s.ldq, sum);
+    add_shorts<Bits, 0, unit_quads(Bits)>(of, s, sum);
   }
 }
 
@@ -170,10 +239,20 @@ INTAGLIO_INLINE void coded_group(CodedStreams& s, int64_t columns, VF (&sum)[R][
 // The same of a group that is half a unit of 3 bits.
 template <bool Second, int R, int T>
 INTAGLIO_INLINE void half_unit(CodedStreams& s, VF (&sum)[R][T]) {
+  constexpr int kFirst = Second ? 4 : 0;
   VI units[R][3], part[R][T];
   load_units<3, T == 1 && !Second>(s, units);
-  fill(part, seti(0));
-  add_pairs<3, Second ? 8 : 0, Second ? 16 : 8>(units, s.q, s.ldq, part);
+  if constexpr (takes_bytes(3, T)) {
+    Dots a[R][1], b[R][1];
+    VI upper[R][1], lower[R][1];
+    fill(a, no_dots()), fill(b, no_dots()), fill(upper, seti(0)), fill(lower, seti(0));
+    add_bytes<3, kFirst, kFirst + 4>(units, s, a, b);
+    flush_all(upper, a, plainly), flush_all(lower, b, plainly);
+    join_bytes(upper, lower, part);
+  } else {
+    fill(part, seti(0));
+    add_shorts<3, kFirst, kFirst + 4>(units, s, part);
+  }
   if (Second) pass_unit<3>(s);
   INTAGLIO_UNROLL
   for (int i = 0; i < R * T; ++i) sum[i / T][i % T] = to_float(part[i / T][i % T]);
@@ -187,7 +266,7 @@ void coded_tiles(const Matrix* w, const Layout& l, const CodedInputs& x, int32_t
   Tile tile[R];
   for (int r = 0; r < R; ++r) tile[r] = tile_at(w, l, row + r * L);
   if (T == 1) ask_for_tables<R>(tile[0].codes, l);
-  CodedStreams streams{tile[0].codes, l.bytes, ahead_of(R * l.bytes), x.q + t * x.stride, x.stride};
+  CodedStreams streams{tile[0].codes, l.bytes, ahead_of(R * l.bytes), x.q + t * x.stride, x.stride, x.high, x.low};
   const int64_t groups = x.groups;
   const float* total = x.sum + t * groups;
   Ranges<R> ranges;
@@ -234,7 +313,7 @@ void coded_rows_of(const Matrix* w, const Activations* x, int32_t token0, int32_
   int32_t n = 0;  // tokens of a block
   for (int32_t token = token0; inputs.most() && token < token1; token += n) {
     n = token1 - token < inputs.most() ? token1 - token : inputs.most();
-    inputs.take(w, x, token, n);
+    inputs.take(w, x, token, n, takes_bytes(unit_bits(Kind), 1));
     int32_t row = row0;
     if (n == 1) row = coded_by_tiles<Kind, kOneTokensTiles>(w, inputs, n, token, row, row1, out);
     else row = coded_by_tiles<Kind, kTogether>(w, inputs, n, token, row, row1, out);
