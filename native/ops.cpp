@@ -10,7 +10,7 @@ namespace {
 constexpr int32_t kTokensAUnit = 4;             // of the ops that walk tokens
 constexpr int32_t kColumnsAUnit = 8192;         // of the softcap
 constexpr int32_t kUnitsAThread = 3;            // of a linear, so that a late thread delays little
-constexpr int64_t kBytesAUnit = 16 << 10;        // of a linear's weights at least: a unit must outweigh its counter
+constexpr int64_t kBytesAUnit = 16 << 10;       // of a linear's weights at least: a unit must outweigh its counter
 constexpr int32_t kActivationBytes = 384 << 10; // of a linear's token block: stays in the second-level cache
 
 int32_t count(const Step& step, Rows rows) { return rows == Rows::kTokens ? step.tokens : step.rows; }

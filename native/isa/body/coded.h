@@ -44,7 +44,7 @@ struct CodedInputs {
       for (int64_t g = 0, left = w->cols; g < groups; ++g, left -= w->group)
         sum[t * groups + g] = float(total_of(to + g * w->group, left < w->group ? left : w->group));
       if (bytes && t == n - 1 && n % 2) split(to);
-      exchange(to);
+      else exchange(to);
     }
   }
   void split(const int16_t* from) {
@@ -55,8 +55,10 @@ struct CodedInputs {
   }
   void exchange(int16_t* to) const {
     for (int64_t i = 0; i < stride; i += 4) {
-      const int16_t second = to[i + 1];
-      to[i + 1] = to[i + 2], to[i + 2] = second;
+      uint64_t four;
+      memcpy(&four, to + i, 8);
+      four = (four & 0xffff00000000ffff) | (four & 0xffff0000) << 16 | (four >> 16 & 0xffff0000);
+      memcpy(to + i, &four, 8);
     }
   }
 };
