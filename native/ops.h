@@ -82,9 +82,11 @@ struct Product {
   bool accumulate;
 };
 
+// At multiples of how many rows a matrix of this kind may be cut.
+int32_t grain_of(const Kernels* k, int32_t kind);
+
 // Where to cut the rows of a matrix for so many threads, at multiples of `grain`: 0, .., its rows. Pieces are read in as equal
 // times as that allows, whatever the rows hold.
-int32_t grain_of(const Kernels* k, int32_t kind);
 std::vector<int32_t> row_cuts(const Kernels* k, const Matrix* w, int threads, int32_t grain);
 
 // target (+)= product; a target without buffer is the step's logits, if it makes any. More products may follow on top of the

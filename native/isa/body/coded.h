@@ -30,7 +30,7 @@ struct CodedInputs {
   int64_t stride, groups;
   float scale[kBlockTokens];
   float sum[kBlockShorts / 8];  // [tokens][groups]
-  alignas(64) int16_t q[kBlockShorts];  // of each four columns the second and the third exchanged
+  alignas(64) int16_t q[kBlockShorts];  // of each four columns the second and the third exchanged, where its bytes are not taken
   alignas(64) int8_t high[kBlockShorts], low[kBlockShorts];  // 256 high + low: of the last token where their number is odd
 
   // Strides that are powers of two would put the same columns of all tokens into the same few places of the first cache.
@@ -43,14 +43,8 @@ struct CodedInputs {
       scale[t] = shorten(x->f + (token + t) * x->ldf, w->cols, kTopShort, stride - 32, to);
       for (int64_t g = 0, left = w->cols; g < groups; ++g, left -= w->group)
         sum[t * groups + g] = float(total_of(to + g * w->group, left < w->group ? left : w->group));
-      if (bytes && t == n - 1 && n % 2) split(to);
+      if (bytes && t == n - 1 && n % 2) split_shorts(to, stride, high, low);
       else exchange(to);
-    }
-  }
-  void split(const int16_t* from) {
-    for (int64_t i = 0; i < stride; ++i) {
-      const int32_t upper = (from[i] + 128) >> 8;
-      high[i] = int8_t(upper), low[i] = int8_t(from[i] - 256 * upper);
     }
   }
   void exchange(int16_t* to) const {

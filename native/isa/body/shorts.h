@@ -31,6 +31,14 @@ inline float shorten(const float* x, int32_t n, int32_t most, int64_t stride, in
   return by.scale;
 }
 
+// n of them as 256 high + low.
+inline void split_shorts(const int16_t* q, int64_t n, int8_t* high, int8_t* low) {
+  for (int64_t i = 0; i < n; ++i) {
+    const int32_t upper = (q[i] + 128) >> 8;
+    high[i] = int8_t(upper), low[i] = int8_t(q[i] - 256 * upper);
+  }
+}
+
 // The sum of n of them, at most kMostShorts.
 inline int32_t total_of(const int16_t* q, int64_t n) {
   int32_t total = 0;

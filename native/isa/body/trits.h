@@ -25,10 +25,7 @@ struct TritInputs {
     stride = round_up(m.cols + kTritColumns, 64);  // a group's last word may reach past the columns
     for (int t = 0; t < n; ++t) {
       scale[t] = shorten(x->f + (token + t) * x->ldf, m.cols, kTopTrit, stride, q);
-      for (int64_t i = 0; i < stride; ++i) {
-        const int32_t upper = (q[i] + 128) >> 8;
-        high[t * stride + i] = int8_t(upper), low[t * stride + i] = int8_t(q[i] - 256 * upper);
-      }
+      split_shorts(q, stride, high + t * stride, low + t * stride);
       for (int32_t g = 0; g < m.groups; ++g) sum[t * m.groups + g] = total_of(q + int64_t(g) * m.group, m.columns(g));
     }
   }

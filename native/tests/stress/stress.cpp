@@ -16,7 +16,8 @@ namespace intaglio::stress {
 namespace {
 
 // How far from the plain loops: of floats twice what tests/engine/test_steps.py allows, for here most kinds that a model
-// draws round their inputs to 15 bits. What falls to the other side of a half moves by a whole step; of a key or value of 4 bits that is a fifteenth of its range, and in models this small it can be seen.
+// draws round their inputs to 15 bits. What falls to the other side of a half moves by a whole step; of a key or value of 4
+// bits that is a fifteenth of its range, and in models this small it can be seen.
 constexpr float kFloatLimit = 2e-3f, kRoundedLimit = 5e-2f, kCoarseLimit = 0.5f;
 constexpr int kSide = 2;  // executors side by side
 constexpr int kMaxTokens = 160, kMaxContext = 1100;
