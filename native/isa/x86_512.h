@@ -234,7 +234,10 @@ inline PairF dots_of(Pair16 v, const int16_t* first, const int16_t* second) {
 }
 inline PairF set_two(const float* two) { return as_float(set_both(two)); }
 inline PairF fma_pair(PairF a, PairF b, PairF c) { return fma(a, b, c); }
-inline float sum_pair(PairF v) { return sum(v); }
+inline float sum_pair(PairF v) {  // the second counts a sixteenth
+  constexpr float shares[] = {1, .0625f};
+  return sum(mulf(v, set_two(shares)));
+}
 
 }  // namespace
 }  // namespace intaglio

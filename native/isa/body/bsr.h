@@ -1,6 +1,6 @@
 // Products with kept blocks of rows. Lanes are columns of a block. Codes, less their zero point, are multiplied as integers
 // with inputs of 16 bits; a block's sum then becomes floats, which its scale multiplies. Blocks are taken in pairs, whose
-// codes share bytes: those of odd blocks are left where they are, 16 times as large, and their scales made as much smaller.
+// codes share bytes: those of odd blocks are left where they are, 16 times as large, until a row's sums come together.
 // The empty block that follows an odd number of them has zeros for everything and adds none. What is unpacked serves the
 // tokens of a call that fit in registers.
 #pragma once
@@ -11,7 +11,6 @@ namespace intaglio {
 namespace {
 
 constexpr int kBsrBatch = 16;  // blocks whose scales are made float at a time
-alignas(64) constexpr float kOfCode[] = {1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f, 1, .0625f};
 alignas(64) constexpr int16_t kTimesCode[] = {1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16,
                                               1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16, 1, 1, 16, 16};
 static_assert(kFloatTokens <= 8);
@@ -51,7 +50,7 @@ void plain_bsr_row(const Bsr& m, const Activations* x, int32_t token, int32_t to
   if constexpr (T > 1) plain_bsr_row<Group, T / 2>(m, x, token, token1, row, out);
 }
 
-// What a batch of blocks multiplies and what it takes, of odd blocks for codes that are 16 times as large.
+// What multiplies the blocks of a batch, and what each code is less, of odd blocks 16 times as large.
 struct BsrBatch {
   alignas(64) float scale[kBsrBatch];
   alignas(64) int32_t zero[kBsrBatch];  // in either half
@@ -59,7 +58,7 @@ struct BsrBatch {
   void load(const Bsr& m, int64_t j) {
     INTAGLIO_UNROLL
     for (int i = 0; i < kBsrBatch; i += L) {
-      storef(scale + i, mulf(load_half(m.scale + j + i), loadf(kOfCode)));
+      storef(scale + i, load_half(m.scale + j + i));
       storei(zero + i, mul16(twice16(load_u8(m.zero + j + i)), loadi(kTimesCode)));
     }
   }

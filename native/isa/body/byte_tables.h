@@ -20,8 +20,8 @@ template <int Bits, int S, bool>
 struct Strips {
   Shorts32 of;
   INTAGLIO_INLINE Strips(const Table16& table, const uint8_t* block) : of(pick(table, strip_codes<Bits, S>(block))) {}
-  INTAGLIO_INLINE void add(const int16_t* x, I8& a, I8& b) const {
-    a = addi8(a, dots(of.first, load32(x))), b = addi8(b, dots(of.second, load32(x + kStrip / 2)));
+  INTAGLIO_INLINE void add(const int16_t* x, I8& sum) const {
+    sum = addi8(sum, addi8(dots(of.first, load32(x)), dots(of.second, load32(x + kStrip / 2))));
   }
 };
 
@@ -30,7 +30,6 @@ using TableFloats = F8;
 constexpr int kTableLanes = 8;
 INTAGLIO_INLINE I8 no_ints() { return I8{}; }
 INTAGLIO_INLINE F8 no_floats() { return setf8(0); }
-INTAGLIO_INLINE I8 both_ints(I8 a, I8 b) { return addi8(a, b); }
 INTAGLIO_INLINE F8 add_ints(F8 a, I8 b) { return addf8(a, to_float8(b)); }
 INTAGLIO_INLINE float total_of(F8 v) { return sum8(v); }
 

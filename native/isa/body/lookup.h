@@ -17,11 +17,10 @@ constexpr int kRunProducts = 8;   // of a lane
 constexpr int kRunStrips = kRunProducts * kTableLanes / kStrip;
 static_assert(int64_t{kTopEntry} * kTopShort * kRunProducts < int64_t{1} << 31);
 
-// Sums of products of T tokens: those of a run as integers, of one token in two chains.
+// Sums of products of T tokens: those of a run as integers. Runs do not wait for one another.
 template <int T>
 struct LookupSums {
-  static constexpr int kChains = T == 1 ? 2 : 1;
-  TableInts run[T][kChains];
+  TableInts run[T];
   TableFloats of[T];
 
   INTAGLIO_INLINE LookupSums() {
@@ -31,16 +30,16 @@ struct LookupSums {
   }
   INTAGLIO_INLINE void clear() {
     INTAGLIO_UNROLL
-    for (int i = 0; i < T * kChains; ++i) run[i / kChains][i % kChains] = no_ints();
+    for (TableInts& v : run) v = no_ints();
   }
   template <class Strips>
   INTAGLIO_INLINE void add(const Strips& w, const int16_t* x, int64_t ldx) {
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) w.add(x + t * ldx, run[t][0], run[t][kChains - 1]);
+    for (int t = 0; t < T; ++t) w.add(x + t * ldx, run[t]);
   }
   INTAGLIO_INLINE void end_run() {
     INTAGLIO_UNROLL
-    for (int t = 0; t < T; ++t) of[t] = add_ints(of[t], kChains == 1 ? run[t][0] : both_ints(run[t][0], run[t][kChains - 1]));
+    for (int t = 0; t < T; ++t) of[t] = add_ints(of[t], run[t]);
     clear();
   }
 };
@@ -71,7 +70,7 @@ void lookup_tile(const Lookup& m, const ShortTokens<kLookupTokens>& x, int32_t t
   const int16_t* at = x.q;
   int32_t s = 0;
   for (; s + kStrips <= m.strips; s += kStrips, codes += kBytes, at += kStrips * kStrip) {
-    if (T == 1) ask_for(codes + 4 * kAhead, 0, kBytes);
+    if (T == 1) ask_for(codes + kAhead, 0, kBytes);
     lookup_block<Bits, T>(table, codes, at, x.stride, kStrips, sums);
   }
   const int left = m.strips - s;

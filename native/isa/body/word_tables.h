@@ -35,8 +35,8 @@ struct Strips {
     if constexpr (Halved) return pick16(table, halved_codes<Bits, N>(block));
     else return pick16(table, strip_codes<Bits, N>(block));
   }
-  INTAGLIO_INLINE void add(const int16_t* x, VI& a, VI& b) const {
-    a = dot16(a, first, loadi(x)), b = dot16(b, second, loadi(x + kStrip));
+  INTAGLIO_INLINE void add(const int16_t* x, VI& sum) const {
+    sum = dot16(dot16(sum, first, loadi(x)), second, loadi(x + kStrip));
   }
 };
 
@@ -45,7 +45,6 @@ using TableFloats = VF;
 constexpr int kTableLanes = L;
 INTAGLIO_INLINE VI no_ints() { return seti(0); }
 INTAGLIO_INLINE VF no_floats() { return setf(0); }
-INTAGLIO_INLINE VI both_ints(VI a, VI b) { return addi(a, b); }
 INTAGLIO_INLINE VF add_ints(VF a, VI b) { return addf(a, to_float(b)); }
 INTAGLIO_INLINE float total_of(VF v) { return sum(v); }
 
