@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <thread>
 
 #include "lanes.h"
@@ -13,20 +12,26 @@ namespace {
 
 constexpr float kSpanned = 1e-5f;  // an atom with less of its square outside the chosen ones adds nothing to them
 constexpr int32_t kColumns = 4 * kLanes;
+constexpr int32_t kSide = 8;  // atoms that are taken together, for each of which solving alone would only wait
+
+typedef float Side __attribute__((vector_size(4 * kSide)));  // a number of each of them
+typedef float UnalignedSide __attribute__((vector_size(4 * kSide), aligned(4), may_alias));
+
+INTAGLIO_LANES UnalignedSide& side(float* p) { return *reinterpret_cast<UnalignedSide*>(p); }
 
 // What is known of one signal while its atoms are chosen. L L^T is the Gram matrix of the chosen atoms; rows of L are
 // zero from their diagonal on, so that sums may run over whole lanes.
 struct Chosen {
   int32_t atoms, per_bin, width;         // width: atoms, in whole kColumns
   int32_t stride;                        // of a row of L
-  std::vector<float> left, factor, diagonal, y, fit;
+  std::vector<float> left, size, factor, inverse, y, fit, rows;  // size: of `left`, -1 of a closed atom; inverse: of the diagonal
   std::vector<int32_t> index;
   std::vector<uint8_t> closed;
 
   Chosen(int32_t atoms, int32_t nonzeros, int32_t per_bin)
       : atoms(atoms), per_bin(per_bin), width((atoms + kColumns - 1) / kColumns * kColumns), stride(whole_lanes(nonzeros)),
-        left(size_t(width)), factor(size_t(nonzeros) * size_t(stride)), diagonal(size_t(stride)), y(size_t(stride)),
-        fit(size_t(stride)), closed(size_t(atoms)) {}
+        left(size_t(width)), size(size_t(width), -1.0f), factor(size_t(nonzeros) * size_t(stride)), inverse(size_t(stride)),
+        y(size_t(stride)), fit(size_t(stride)), rows(size_t(nonzeros) * kSide), closed(size_t(atoms)) {}
 
   void start(const float* correlations) {
     std::copy_n(correlations, atoms, left.begin());
@@ -34,40 +39,86 @@ struct Chosen {
     std::fill(y.begin(), y.end(), 0.0f);
     index.clear();
   }
+  void close_bin_of(int32_t atom) {
+    const int32_t first = atom / per_bin * per_bin;
+    std::fill_n(closed.begin() + first, per_bin, uint8_t(1));
+    std::fill_n(size.begin() + first, per_bin, -1.0f);
+  }
 };
 
-int32_t next_atom(const Chosen& c) {
-  int32_t best = -1;
-  float most = -1;
-  for (int32_t a = 0; a < c.atoms; ++a) {
-    const float found = std::fabs(c.left[size_t(a)]);
-    if (!c.closed[size_t(a)] && (best < 0 || found > most)) best = a, most = found;
-  }
-  return best;
+INTAGLIO_LANES void measure(Chosen& c) {
+  for (int32_t a = 0; a < c.atoms; ++a) c.size[size_t(a)] = c.closed[size_t(a)] ? -1.0f : std::fabs(c.left[size_t(a)]);
 }
 
-// One more row of L, and of y = L^-1 correlations.
-INTAGLIO_LANES void take(Chosen& c, const float* gram, const float* correlations, int32_t atom) {
+// The first of the largest; the first that is open where none is a number.
+INTAGLIO_LANES int32_t next_atom(const Chosen& c) {
+  Lanes most = -1.0f - Lanes{};
+  for (int32_t a = 0; a < c.width; a += kLanes) {
+    const Lanes v = lanes(c.size.data() + a);
+    most = v > most ? v : most;
+  }
+  float top = -1;
+  for (int l = 0; l < kLanes; ++l) top = std::max(top, most[l]);
+  const auto at = top < 0 ? std::find(c.closed.begin(), c.closed.end(), 0) - c.closed.begin()
+                          : std::find(c.size.begin(), c.size.end(), top) - c.size.begin();
+  return int32_t(at);
+}
+
+// The part of the next rows of L that stands below what is known of it.
+INTAGLIO_LANES void solve(Chosen& c, const float* gram, const int32_t* atom, int32_t count) {
   const int32_t n = int32_t(c.index.size());
-  const float* with = gram + int64_t(atom) * c.width;
-  float* row = c.factor.data() + int64_t(n) * c.stride;
-  std::fill_n(row, n, 0.0f);
-  for (int32_t i = 0; i < n; ++i)
-    row[i] = (with[c.index[size_t(i)]] - dot(c.factor.data() + int64_t(i) * c.stride, row, whole_lanes(i))) / c.diagonal[size_t(i)];
-  const float rest = with[atom] - dot(row, row, whole_lanes(n));
-  const bool spanned = !(rest > kSpanned);
-  if (spanned) std::fill_n(row, n, 0.0f);
-  c.diagonal[size_t(n)] = spanned ? std::numeric_limits<float>::infinity() : std::sqrt(rest);  // then all over it is 0
-  c.y[size_t(n)] = (correlations[atom] - dot(row, c.y.data(), whole_lanes(n))) / c.diagonal[size_t(n)];
-  c.index.push_back(atom);
-  std::fill_n(c.closed.begin() + atom / c.per_bin * c.per_bin, c.per_bin, uint8_t(1));
+  for (int32_t i = 0; i < n; ++i) {
+    const float* row = c.factor.data() + int64_t(i) * c.stride;
+    float* x = c.rows.data();
+    Side sum[4] = {};
+    int32_t j = 0;
+    for (; j + 4 <= i; j += 4, x += 4 * kSide)
+      for (int k = 0; k < 4; ++k) sum[k] += row[j + k] * side(x + k * kSide);
+    for (; j < i; ++j, x += kSide) sum[0] += row[j] * side(x);
+    Side with = {};
+    for (int32_t p = 0; p < count; ++p) with[p] = gram[int64_t(atom[p]) * c.width + c.index[size_t(i)]];
+    side(x) = (with - (sum[0] + sum[1]) - (sum[2] + sum[3])) * c.inverse[size_t(i)];
+  }
+}
+
+// So many more rows of L, and of y = L^-1 correlations.
+INTAGLIO_LANES void take(Chosen& c, const float* gram, const float* correlations, const int32_t* atom, int32_t count) {
+  const int32_t n = int32_t(c.index.size());
+  solve(c, gram, atom, count);
+  Side rest[kSide] = {}, known = {};  // what their products with one another, and with the signal, are beside those rows
+  for (int32_t p = 0; p < count; ++p) {
+    known[p] = correlations[atom[p]];
+    for (int32_t q = 0; q < count; ++q) rest[p][q] = gram[int64_t(atom[p]) * c.width + atom[q]];
+  }
+  for (int32_t i = 0; i < n; ++i) {
+    const Side x = side(c.rows.data() + int64_t(i) * kSide);
+    known -= c.y[size_t(i)] * x;
+    for (int32_t p = 0; p < count; ++p) rest[p] -= x[p] * x;
+  }
+  for (int32_t p = 0; p < count; ++p) {
+    float* row = c.factor.data() + int64_t(n + p) * c.stride;
+    for (int32_t i = 0; i < n; ++i) row[i] = c.rows[size_t(i) * kSide + size_t(p)];
+    float square = rest[p][p], found = known[p];
+    for (int32_t q = 0; q < p; ++q) {
+      const float* other = c.factor.data() + int64_t(n + q) * c.stride;
+      float v = rest[p][q];
+      for (int32_t k = n; k < n + q; ++k) v -= row[k] * other[k];
+      v *= c.inverse[size_t(n + q)];
+      row[n + q] = v, square -= v * v, found -= v * c.y[size_t(n + q)];
+    }
+    const bool spanned = !(square > kSpanned);
+    if (spanned) std::fill_n(row, n + p, 0.0f);
+    const float inverse = spanned ? 0.0f : 1 / std::sqrt(square);
+    c.inverse[size_t(n + p)] = inverse, c.y[size_t(n + p)] = found * inverse;
+    c.index.push_back(atom[p]);
+  }
 }
 
 // The coefficients of least squares: L^T fit = y.
 INTAGLIO_LANES void refit(Chosen& c) {
   std::copy(c.y.begin(), c.y.end(), c.fit.begin());
   for (int32_t i = int32_t(c.index.size()) - 1; i >= 0; --i) {
-    const float v = c.fit[size_t(i)] /= c.diagonal[size_t(i)];
+    const float v = c.fit[size_t(i)] *= c.inverse[size_t(i)];
     add(-v, c.factor.data() + int64_t(i) * c.stride, c.fit.data(), whole_lanes(i));
   }
 }
@@ -89,10 +140,17 @@ INTAGLIO_LANES void leave(Chosen& c, const float* gram, const float* correlation
 
 INTAGLIO_CLONES void pursue_one(Chosen& c, const float* gram, const float* correlations, int32_t nonzeros, int32_t picks) {
   c.start(correlations);
-  while (int32_t(c.index.size()) < nonzeros) {
-    for (int32_t i = 0; i < picks && int32_t(c.index.size()) < nonzeros; ++i) take(c, gram, correlations, next_atom(c));
+  for (int32_t left = nonzeros; left > 0;) {
+    measure(c);
+    for (int32_t more = std::min(picks, left); more > 0;) {
+      const int32_t count = std::min(more, kSide);
+      int32_t atom[kSide];
+      for (int32_t p = 0; p < count; ++p) c.close_bin_of(atom[p] = next_atom(c));
+      take(c, gram, correlations, atom, count);
+      more -= count, left -= count;
+    }
     refit(c);
-    if (int32_t(c.index.size()) < nonzeros) leave(c, gram, correlations);
+    if (left > 0) leave(c, gram, correlations);
   }
 }
 

@@ -105,11 +105,14 @@ def test_one_bin_is_one_atom_and_bins_of_one_are_none() -> None:
         assert all(map(np.array_equal, binned, pursued(d, x, nonzeros)))
 
 
-@pytest.mark.parametrize(("picks", "per_bin"), [(1, 1), (3, 1), (100, 1), (3, 5), (100, 5)])
-def test_what_is_chosen_is_fitted(picks: int, per_bin: int) -> None:
-    """Nothing that is left correlates with an atom that was chosen."""
+@pytest.mark.parametrize(
+    ("nonzeros", "picks", "per_bin"),
+    [(10, 1, 1), (10, 3, 1), (10, 100, 1), (10, 3, 5), (10, 100, 5), (25, 8, 1), (25, 9, 1), (25, 16, 1)],
+)
+def test_what_is_chosen_is_fitted(nonzeros: int, picks: int, per_bin: int) -> None:
+    """Nothing that is left correlates with an atom that was chosen; eight are solved for at a time."""
     d, x = problem(33, 65, 40)
-    index, value = pursued(d, x, 10, picks, per_bin=per_bin)
+    index, value = pursued(d, x, nonzeros, picks, per_bin=per_bin)
     left = x - dense(index, value, 65) @ d
     correlation = (left @ d.T).gather(1, torch.from_numpy(index.astype(np.int64)))
     assert correlation.abs().max() < 1e-4
