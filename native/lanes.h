@@ -6,7 +6,11 @@
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#if __GNUC__ >= 12  // which multiplies and adds at once, as "avx2" alone does not allow
+#define INTAGLIO_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
 #define INTAGLIO_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define INTAGLIO_CLONES
 #endif
