@@ -24,30 +24,26 @@ INTAGLIO_LANES UnalignedSide& side(float* p) { return *reinterpret_cast<Unaligne
 struct Chosen {
   int32_t atoms, per_bin, width;         // width: atoms, in whole kColumns
   int32_t stride;                        // of a row of L
-  std::vector<float> left, size, factor, inverse, y, fit, rows;  // size: of `left`, -1 of a closed atom; inverse: of the diagonal
+  std::vector<float> left, size, factor, inverse, y, fit, rows;  // size: of `left`, -1 of closed atoms; inverse: of the diagonal
   std::vector<int32_t> index;
-  std::vector<uint8_t> closed;
 
   Chosen(int32_t atoms, int32_t nonzeros, int32_t per_bin)
       : atoms(atoms), per_bin(per_bin), width((atoms + kColumns - 1) / kColumns * kColumns), stride(whole_lanes(nonzeros)),
         left(size_t(width)), size(size_t(width), -1.0f), factor(size_t(nonzeros) * size_t(stride)), inverse(size_t(stride)),
-        y(size_t(stride)), fit(size_t(stride)), rows(size_t(nonzeros) * kSide), closed(size_t(atoms)) {}
+        y(size_t(stride)), fit(size_t(stride)), rows(size_t(nonzeros) * kSide) {}
 
   void start(const float* correlations) {
     std::copy_n(correlations, atoms, left.begin());
-    std::fill(closed.begin(), closed.end(), 0);
-    std::fill(y.begin(), y.end(), 0.0f);
+    std::fill_n(size.begin(), atoms, 0.0f);
     index.clear();
   }
   void close_bin_of(int32_t atom) {
-    const int32_t first = atom / per_bin * per_bin;
-    std::fill_n(closed.begin() + first, per_bin, uint8_t(1));
-    std::fill_n(size.begin() + first, per_bin, -1.0f);
+    std::fill_n(size.begin() + atom / per_bin * per_bin, per_bin, -1.0f);
   }
 };
 
 INTAGLIO_LANES void measure(Chosen& c) {
-  for (int32_t a = 0; a < c.atoms; ++a) c.size[size_t(a)] = c.closed[size_t(a)] ? -1.0f : std::fabs(c.left[size_t(a)]);
+  for (int32_t a = 0; a < c.atoms; ++a) c.size[size_t(a)] = c.size[size_t(a)] < 0 ? -1.0f : std::fabs(c.left[size_t(a)]);
 }
 
 // The first of the largest; the first that is open where none is a number.
@@ -59,9 +55,8 @@ INTAGLIO_LANES int32_t next_atom(const Chosen& c) {
   }
   float top = -1;
   for (int l = 0; l < kLanes; ++l) top = std::max(top, most[l]);
-  const auto at = top < 0 ? std::find(c.closed.begin(), c.closed.end(), 0) - c.closed.begin()
-                          : std::find(c.size.begin(), c.size.end(), top) - c.size.begin();
-  return int32_t(at);
+  const auto open = [&](float size) { return top < 0 ? !(size < 0) : size == top; };
+  return int32_t(std::find_if(c.size.begin(), c.size.end(), open) - c.size.begin());
 }
 
 // The part of the next rows of L that stands below what is known of it.
