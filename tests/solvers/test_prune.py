@@ -59,6 +59,37 @@ def test_the_kept_make_up_for_the_others() -> None:
     assert coded.notes["error"] < 0.02
 
 
+@pytest.mark.parametrize("numbers", [(4, 2), (4, 1, 1), (1, 4, 4, 2)], ids=str)
+def test_a_series_of_one_m_is_what_its_sum_is(numbers: tuple[int, ...]) -> None:
+    """(4:8) + (2:8) == (6:8), each term in its pattern, no element in two."""
+    w, metric = case()
+    series = [NM(n, 8) for n in numbers]
+    coded = Prune("sparsegpt").solve(w, series, metric)
+    together = Prune("sparsegpt").solve(w, (NM(min(sum(numbers), 8), 8),), metric)
+    assert torch.equal(terms.decode(coded), terms.decode(together))
+    parts = [term.decode(coded.term_state(i), (48, 64)) for i, term in enumerate(series)]
+    assert sum((part != 0).int() for part in parts).max() == 1
+    for n, part in zip(numbers, parts, strict=True):
+        assert ((part != 0).reshape(48, -1, 8).sum(2) <= n).all()
+
+
+def test_of_a_series_only_what_has_one_m_is_found_together() -> None:
+    w, metric = case()
+    apart = Prune("sparsegpt").solve(w, (NM(2, 4),), metric).notes["error"]
+    mixed = Prune("sparsegpt").solve(w, (NM(2, 4), NM(2, 8)), metric)
+    assert mixed.terms == (NM(2, 4), NM(2, 8))
+    assert mixed.notes["error"] < apart
+
+
+def test_a_series_that_makes_up_for_what_it_leaves_loses_less() -> None:
+    w, metric = case()
+    series = (NM(4, 8), NM(2, 8))
+    wanda, sparsegpt = (
+        Prune(score).solve(w, series, metric).notes["error"] for score in ("wanda", "sparsegpt")
+    )
+    assert sparsegpt < wanda * 0.6
+
+
 def test_without_statistics_all_scores_are_magnitude() -> None:
     w, _ = case()
     found = [

@@ -19,7 +19,7 @@ from intaglio.export import export
 from intaglio.models import open_checkpoint, roles
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Recipe, Rule, assign, load_recipe, sites
-from intaglio.solvers import Greedy
+from intaglio.solvers import Greedy, Prune
 from intaglio.terms import NM, Metric, decode
 from intaglio.types import Array
 from tests.system.test_search import coded
@@ -79,6 +79,16 @@ def test_of_pruned_weights_two_terms_lose_little(pruned: Checkpoint) -> None:
     )
     assert three < one / 20
     assert two < 0.05
+
+
+def test_of_pruned_weights_two_terms_that_make_up_for_the_rest_lose_nothing(pruned: Checkpoint) -> None:
+    """The card's 1 %, which views by magnitude miss here: loud inputs keep more than six of eight."""
+    rule = Rule(terms=(NM(4, 8), NM(2, 8)), solver=Prune("sparsegpt"))
+    recipe = Recipe(name="series", source="", summary="", weights=(rule,))
+    text = draw(pruned, recipe.calibration.text, structs.replace(recipe.calibration, samples=16)).tokens
+    lost = perplexity(coded(pruned, recipe, text)) / perplexity(pruned) - 1
+    print(lost)
+    assert lost < 0.01
 
 
 def density(checkpoint: Checkpoint, recipe: Recipe) -> float:

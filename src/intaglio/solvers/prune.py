@@ -30,7 +30,8 @@ class Prune(
 
     magnitude: |w|, over the matrix | wanda: |w| times the norm of what it reads, in each row (2306.11695) |
     sparsegpt: the loss w^2 / U[j,j]^2 that is left when later columns make up for it, as they then do
-    (2301.00774; U of `solvers/obs.py`). Without a full metric sparsegpt is wanda, without any magnitude.
+    (2301.00774; U of `solvers/obs.py`); of a series of one M (TASD, 2403.07953) all terms are found together.
+    Without a full metric sparsegpt is wanda, without any magnitude.
     `damp`: as of `Obs`. `block`: columns whose elements sparsegpt compares with one another.
     """
 
@@ -39,7 +40,7 @@ class Prune(
     block: Annotated[int, msgspec.Meta(ge=16, le=4096, multiple_of=16)] = 128
 
     def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
-        """The first of `terms`, for W (out, in)."""
+        """The first of `terms`, or the N:M of one M that they begin with, for W (out, in)."""
         term = terms[0]
         if not isinstance(term, NM | Sparse):
             return (natural(w, term, metric, clip),)
@@ -47,7 +48,10 @@ class Prune(
             return (view(w, term, Metric(), of_rows=False),)
         if self.score == "wanda" or metric.h is None or metric.h.ndim == 1:
             return (view(w, term, metric),)
-        return (self._compensated(w, term, metric.h),)
+        if isinstance(term, NM):
+            return self._series(w, _of_one_m(term, terms), metric.h)
+        kept, damp = self._compensated(w, term, metric.h)
+        return (stored(kept, term)._replace(notes={"damp": damp}),)
 
     def reads_inputs(self, terms: Sequence[Term], clip: Clip | None) -> bool:
         """Unless the magnitude says everything."""
@@ -55,8 +59,19 @@ class Prune(
         others = [term for term in terms if not isinstance(term, NM | Sparse)]
         return (bool(scored) and self.score != "magnitude") or guided(others, clip)
 
-    def _compensated(self, w: Tensor, term: Pattern, h: Tensor) -> Found:
-        """Column by column: what is left out of one is made up for by those after it."""
+    def _series(self, w: Tensor, series: Sequence[NM], h: Tensor) -> tuple[Found, ...]:
+        """N1:M + N2:M hold what (N1 + N2):M holds; of that the largest elements are the first term's."""
+        m = series[0].m
+        kept, damp = self._compensated(w, NM(min(sum(term.n for term in series), m), m), h)
+        found = []
+        for term in series:
+            largest = dearest_of_blocks(kept.abs(), term.n, m)
+            found.append(stored(kept * largest, term)._replace(notes={"damp": damp}))
+            kept = kept * ~largest
+        return tuple(found)
+
+    def _compensated(self, w: Tensor, term: Pattern, h: Tensor) -> tuple[Tensor, float]:
+        """Column by column: what is left out of one is made up for by those after it. And the damping."""
         factor, damp = inverse_factor(h, self.damp)
         rest = w.t().clone(memory_format=torch.contiguous_format)  # (in, out): a column of W is one row here
         kept = torch.zeros_like(rest)
@@ -64,7 +79,7 @@ class Prune(
             end = min(begin + self.block, len(rest))
             errors = self._prune_block(rest[begin:end], factor[begin:end, begin:end], term, kept[begin:end])
             rest[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
-        return stored(kept.t().contiguous(), term)._replace(notes={"damp": damp})
+        return kept.t().contiguous(), damp
 
     def _prune_block(self, w: Tensor, factor: Tensor, term: Pattern, kept: Tensor) -> Tensor:
         """Fills in `kept` (block, out) and moves w (block, out); the errors concern the columns after it."""
@@ -85,3 +100,13 @@ def _chosen(costs: Tensor, term: Pattern) -> Tensor:
     if isinstance(term, NM):
         return dearest_of_blocks(costs, term.n, term.m)
     return dearest_share(costs, term.share, of_rows=False)
+
+
+def _of_one_m(first: NM, terms: Sequence[Term]) -> list[NM]:
+    """The first of these, and those after it that choose from blocks of the same length."""
+    series: list[NM] = []
+    for term in terms:
+        if not isinstance(term, NM) or term.m != first.m:
+            break
+        series.append(term)
+    return series
