@@ -41,7 +41,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(model: Path, directory: Path, *recipes: str, **changes: Any) -> Request:
-    settings = {"set": SET, "windows": 2, "seq_len": 48, "threads": 1, "directory": directory} | changes
+    settings = {
+        "set": SET,
+        "windows": 2,
+        "seq_len": 48,
+        "threads": 1,
+        "rounds": 1,
+        "directory": directory,
+    } | changes
     return Request(model=str(model), recipes=recipes, **settings)
 
 
@@ -207,8 +214,8 @@ def test_all_are_all_that_are_shipped() -> None:
 
 def arguments(model: Path, directory: Path) -> list[str]:
     changes = [part for change in SET for part in ("--set", change)]
-    shared = ["--windows", "2", "--seq-len", "48", "--threads", "1", "-d", str(directory), *changes]
-    return ["compare", str(model), "--recipes", "rtn-w4,gptq-w3", *shared]
+    shared = ["--windows", "2", "--seq-len", "48", "--threads", "1", "--rounds", "1", *changes]
+    return ["compare", str(model), "--recipes", "rtn-w4,gptq-w3", "-d", str(directory), *shared]
 
 
 def test_a_killed_comparison_goes_on(model: Path, kept: Path, tmp_path: Path) -> None:

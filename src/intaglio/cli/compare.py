@@ -58,6 +58,9 @@ def command(
             metavar="FILE", help="The page to write.", show_default="report.html among what is kept"
         ),
     ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Times that speeds are measured, all in turn; medians are told.")
+    ] = 3,
     check: Annotated[
         bool,
         typer.Option(
@@ -88,6 +91,7 @@ def command(
         windows=windows,
         seq_len=seq_len,
         budget_bits=budget_bits,
+        rounds=rounds,
         check=check,
         threads=threads,
         jobs=jobs,

@@ -21,7 +21,8 @@ class Request:
 
     `calibration`, `samples` and `set` change every recipe alike; None leaves each its own. `text`: None is
     the evaluation half of the text every Python ships. `budget_bits`: more bits a weight are out of question.
-    `check`: what claims name must be among the recipes.
+    `rounds`: how often speeds are measured, all models in turn. `check`: what claims name must be among
+    the recipes.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Request:
     windows: int = 24
     seq_len: int = 512
     budget_bits: float | None = None
+    rounds: int = 3
     check: bool = False
     threads: int | None = None
     jobs: int = 1  # recipes carried out at once; they share the threads

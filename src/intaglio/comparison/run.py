@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,15 +16,17 @@ from intaglio.comparison import apart
 from intaglio.comparison.claims import judge
 from intaglio.comparison.dominance import dominated_by, rounds_to_nearest
 from intaglio.comparison.machine import machine
+from intaglio.comparison.remembered import Remembered
 from intaglio.comparison.request import Request
 from intaglio.comparison.result import Comparison, Row
+from intaglio.comparison.rounds import Timed, settled
 from intaglio.comparison.store import Store, keep, recall
 from intaglio.compression import Event, InterruptedRunError, compress, plan
 from intaglio.compression.report import Report, versions
 from intaglio.engine.executor import count_threads
 from intaglio.errors import IntaglioError
 from intaglio.evaluation import Result, runtime
-from intaglio.evaluation.measure import Progress, Setting, Subject, alone, beside, sample_text, silent
+from intaglio.evaluation.measure import Progress, Setting, Subject, alone, beside, prompt, sample_text, silent
 from intaglio.models import artifact, open_checkpoint, texts
 from intaglio.models.checkpoint import Checkpoint
 from intaglio.recipe import Recipe, dump_coding
@@ -45,6 +47,7 @@ def compare(request: Request, progress: Progress = silent, say: Say = lambda lin
         rows = run.coded(recipes)
         original = run.original()
         rows = [run.measured(row, recipe) for row, recipe in zip(rows, recipes.values(), strict=True)]
+        original, rows = run.timed(original, rows, list(recipes.values()))
     except (KeyboardInterrupt, InterruptedRunError):
         kept = f"what is done is kept in {request.kept}: the same command goes on"
         raise InterruptedRunError(f"interrupted; {kept}") from None
@@ -70,7 +73,7 @@ class Run:
         """The original, opened once and only if something is to be measured."""
         seq_len = len(self.setting.sample.windows[0])
         opened = runtime.open_runtime(self.checkpoint, None, self.setting.threads, seq_len)
-        return Subject(self.request.model, self.checkpoint, opened)
+        return Subject(self.request.model, self.checkpoint, Remembered(opened, self.request.kept))
 
     def coded(self, recipes: Mapping[str, Recipe]) -> list[Row]:
         """The recipes carried out, those that were not before."""
@@ -106,8 +109,22 @@ class Run:
 
     def original(self) -> Result:
         """Its numbers; without them there is nothing to compare with."""
-        path = self.store.numbers("original", self._measurement)
-        return recall(path) or keep(path, alone(self.base, self.setting))
+        path = self._kept_of_original
+        return recall(path, Result) or keep(path, alone(self.base, self.setting))
+
+    def timed(
+        self, original: Result, rows: Sequence[Row], recipes: Sequence[Recipe]
+    ) -> tuple[Result, list[Row]]:
+        """The same with the speeds of several rounds."""
+        subjects = [Timed(self.request.model, original, _speeds(self._kept_of_original))]
+        for row, recipe in zip(rows, recipes, strict=True):
+            if row.result is not None:
+                path = self.artifact(recipe)
+                subjects.append(Timed(str(path), row.result, _speeds(self._kept_of(path))))
+        timed_on = prompt(self.checkpoint, self.setting.sample)
+        original, *found = settled(subjects, self.request.rounds, timed_on, self.setting.progress)
+        results = iter(found)
+        return original, [row if row.result is None else replace(row, result=next(results)) for row in rows]
 
     def artifact(self, recipe: Recipe) -> Path:
         """Where the recipe's artifact belongs: the key is all its codes depend on, but for the processor."""
@@ -133,6 +150,13 @@ class Run:
             "versions": runtime.versions(runtime.Transformers.libraries),
             "processor": self.machine["processor"],
         }
+
+    @property
+    def _kept_of_original(self) -> Path:
+        return self.store.numbers("original", self._measurement)
+
+    def _kept_of(self, artifact: Path) -> Path:
+        return self.store.numbers(artifact.name, {**self._measurement, "machine": self.machine})
 
     def _row(self, given: str, recipe: Recipe, path: Path) -> Row:
         """The recipe's row before anything is known of it."""
@@ -177,14 +201,19 @@ class Run:
 
     def _numbers(self, path: Path) -> Result:
         """An artifact's numbers, measured unless they were kept."""
-        kept = self.store.numbers(path.name, {**self._measurement, "machine": self.machine})
-        if found := recall(kept):
+        kept = self._kept_of(path)
+        if found := recall(kept, Result):
             return found
         coded = open_checkpoint(path)
         seq_len = len(self.setting.sample.windows[0])
         opened = runtime.open_runtime(coded, None, self.setting.threads, seq_len)
         subject = Subject(str(path), coded, opened)
         return keep(kept, beside(subject, self.base, self.setting)[0])
+
+
+def _speeds(numbers: Path) -> Path:
+    """Where the speeds are kept that belong to these numbers."""
+    return numbers.with_suffix(".speeds.json")
 
 
 def _report(path: Path) -> Report:

@@ -1,7 +1,7 @@
 """What is kept between runs, so that one that was killed goes on where it was.
 
     <recipe>-<key>/             the artifact; beside it, while it is made, <recipe>-<key>.partial/
-    <recipe>-<key>.<key>.json   its numbers
+    <recipe>-<key>.<key>.json   its numbers; beside them <key>.speeds.json, its speeds round by round
     original.<key>.json         the original's
 
 A key hashes what the thing depends on. An artifact: the model, the recipe, the calibration text and versions,
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from intaglio.compression.key import key
-from intaglio.evaluation import Result
 from intaglio.models.durable import new_file
+
+T = TypeVar("T")
 
 
 class Store:
@@ -36,17 +38,17 @@ class Store:
         return self.directory / f"{of}.{key(**depends_on)}.json"
 
 
-def recall(path: Path) -> Result | None:
+def recall(path: Path, kind: type[T]) -> T | None:
     """Numbers that were kept; None where there are none, or none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Result)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def keep(path: Path, result: Result) -> Result:
+def keep(path: Path, numbers: T) -> T:
     """The same numbers, on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as file:
-        file.write_bytes(msgspec.json.encode(result))
-    return result
+        file.write_bytes(msgspec.json.encode(numbers))
+    return numbers

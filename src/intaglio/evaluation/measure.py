@@ -111,6 +111,13 @@ def _original(candidate: Checkpoint, ref: str, runtime: Name | None, setting: Se
     return Subject(ref, base, open_runtime(base, runtime, setting.threads, seq_len))
 
 
+def prompt(checkpoint: Checkpoint, sample: Sample) -> list[int]:
+    """What a model is timed on: the first window, as far as there is room for an answer."""
+    room = checkpoint.spec.max_position - speed.DECODE - 1
+    found: list[int] = sample.windows[0][:room].tolist()
+    return found
+
+
 def alone(subject: Subject, setting: Setting) -> Result:
     """What can be said of a model without another."""
     count = _counter(setting)
@@ -144,8 +151,7 @@ def _result(subject: Subject, perplexity: float, original: int, setting: Setting
     """Adds what does not depend on the text: size, and from a process of its own speed and memory."""
     checkpoint, runtime, sample = subject.checkpoint, subject.runtime, setting.sample
     setting.progress(f"timing {checkpoint.name}", 0, 1)
-    room = checkpoint.spec.max_position - speed.DECODE - 1
-    job = speed.Job(subject.ref, runtime.name, setting.threads, sample.windows[0][:room].tolist())
+    job = speed.Job(subject.ref, runtime.name, setting.threads, prompt(checkpoint, sample))
     return Result(
         model=checkpoint.name,
         perplexity=perplexity,

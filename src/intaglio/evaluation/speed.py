@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import msgspec
@@ -51,6 +52,17 @@ def measure(job: Job) -> Speed:
         reason = lines[-1] if lines else f"exit code {done.returncode}"
         raise IntaglioError(f"{job.model}: measuring its speed failed: {reason}")
     return msgspec.json.decode(done.stdout, type=Speed)
+
+
+def medians(speeds: Sequence[Speed]) -> Speed:
+    """Of several measurements of one model; energy only where each has it."""
+    joules = [one.joules_per_token for one in speeds if one.joules_per_token is not None]
+    return Speed(
+        prefill_tokens_per_s=median(one.prefill_tokens_per_s for one in speeds),
+        decode_tokens_per_s=median(one.decode_tokens_per_s for one in speeds),
+        peak_rss_bytes=max(one.peak_rss_bytes for one in speeds),
+        joules_per_token=median(joules) if len(joules) == len(speeds) else None,
+    )
 
 
 def run(job: Job) -> Speed:
