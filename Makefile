@@ -69,7 +69,7 @@ RUNGS   := bench/ablations/atom-keeper.yaml,bench/ablations/atom-groups.yaml,ben
   bench/ablations/atom-kv16.yaml,bench/ablations/qserve-channel.yaml,bench/ablations/qserve-a8.yaml
 claims: $(VENV)/.installed
 	$(PY) -m pytest -m claims --timeout 3600 $(ARGS)
-	$(VENV)/bin/intaglio compare smollm2-135m --recipes $(CLAIMED),$(RUNGS) --samples 16 --windows 12 --jobs 2 --check $(if $(TEXT),--text $(TEXT))
+	$(VENV)/bin/intaglio compare smollm2-135m --recipes $(CLAIMED),$(RUNGS) --samples 16 --windows 12 --rounds 1 --jobs 2 --check $(if $(TEXT),--text $(TEXT))
 
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py

@@ -34,6 +34,7 @@ of the smallest recipe that merely rounds its weights to nearest and takes no fe
 each claim of the recipe holds, **fails** or is **open** (this run cannot examine it), and who dominates the
 recipe (no more bits, less perplexity): the best of those, and each that merely rounds. *Slower than*: fewer
 bytes do not pay in time, for of those that merely round the next larger decodes more than a tenth faster.
+*Tokens/s*: decoding of one sequence, the median of rounds in each of which all recipes were timed in turn.
 
 Half of a matrix in float16 takes 9 bits a weight, two of every four (`2:4`) as anywhere (`bitmask`): more
 than all of it in 8 bits, which is also faster. Here sparsity pays in bits beside codes alone (`gqsa`).
