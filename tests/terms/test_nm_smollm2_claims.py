@@ -82,7 +82,7 @@ def test_of_pruned_weights_two_terms_lose_little(pruned: Checkpoint) -> None:
 
 
 def test_of_pruned_weights_two_terms_that_make_up_for_the_rest_lose_less(pruned: Checkpoint) -> None:
-    """1.4 %, where the card has 1 and views by magnitude lose 3.3: loud inputs keep more than six of eight."""
+    """1.4 %, where the card has 1 and views by magnitude lose 3.3; loud inputs keep more than six."""
     rule = Rule(terms=(NM(4, 8), NM(2, 8)), solver=Prune("sparsegpt"))
     recipe = Recipe(name="series", source="", summary="", weights=(rule,))
     text = draw(pruned, recipe.calibration.text, recipe.calibration).tokens
