@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -12,9 +12,8 @@ from msgspec.structs import asdict, replace
 from intaglio.comparison.store import keep, recall
 from intaglio.errors import IntaglioError
 from intaglio.evaluation import Result, speed
+from intaglio.evaluation.measure import Progress
 from intaglio.evaluation.runtime import Name
-
-Progress = Callable[[str, int, int], None]  # what, done, of
 
 
 class Timed(NamedTuple):
