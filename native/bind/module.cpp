@@ -7,6 +7,7 @@ void bind_kernels(nb::module_& m);
 void bind_executor(nb::module_& m);
 void bind_sampler(nb::module_& m);
 void bind_pursuit(nb::module_& m);
+void bind_statistics(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "Intaglio's native core";
@@ -14,4 +15,5 @@ NB_MODULE(_native, m) {
   bind_executor(m);
   bind_sampler(m);
   bind_pursuit(m);
+  bind_statistics(m);
 }

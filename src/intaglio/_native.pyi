@@ -47,6 +47,7 @@ def pursue(
 def update_atoms(
     atoms: Array, residual: Array, index: Array, value: Array, steps: int, threads: int = 1
 ) -> tuple[Array, Array, Array]: ...
+def best_pairs(x: Array, cost: Array, scales: Array, zeros: Array, highest: int, limit: float) -> Array: ...
 
 class Matrix:
     kind: int

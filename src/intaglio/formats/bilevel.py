@@ -80,6 +80,14 @@ class Bilevel(
         low, high = torch.zeros_like(scale), torch.full_like(scale, self.highest)
         return Grid(scale, zero, low, high, scale.new_ones((len(scale), 1)), self.group_size)
 
+    def statistics(self, tables: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What every code of a scale, and of a zero, means to each output and group: (codes, out, groups)."""
+        scales, zeros = (
+            _read_runs(_every(bits, tables[f"{name}_code"]), tables[f"{name}_range"], self.rows)
+            for name, bits in (("scale", self.scale_bits), ("zero", self.zero_bits))
+        )
+        return scales, zeros
+
     def pack(self, codes: Tensor, tables: dict[str, Tensor]) -> State:
         """What is stored, as numpy arrays."""
         return {
@@ -166,7 +174,12 @@ def _fit_runs(statistic: Tensor, bits: int, rows: int, *, least: float) -> tuple
     return codes.reshape(runs * rows, -1)[:out].contiguous(), torch.stack([low, step], dim=2)
 
 
+def _every(bits: int, codes: Tensor) -> Tensor:
+    """Each code there is, in the place of each of `codes`: (codes there are, out, groups)."""
+    return torch.arange(1 << bits, dtype=torch.uint8)[:, None, None].expand(-1, *codes.shape)
+
+
 def _read_runs(codes: Tensor, ranges: Tensor, rows: int) -> Tensor:
-    """The statistic, float32 (out, groups)."""
-    low, step = ranges.float().repeat_interleave(rows, 0)[: len(codes)].unbind(2)
+    """The statistic, float32, that codes (..., out, groups) mean."""
+    low, step = ranges.float().repeat_interleave(rows, 0)[: codes.shape[-2]].unbind(2)
     return low + step * codes
