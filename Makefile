@@ -67,9 +67,14 @@ CLAIMED := rtn-w3,gptq-w3,awq-w3,spqr,squeezellm-dense,squeezellm,hqq-w3,milo-w3
   rtn-w4a8kv4-channel,rtn-w4a4,smoothquant-w4a4,atom,atom-w4a8,milo,milo-weighted,ptqtp,ptqtp-weighted
 RUNGS   := bench/ablations/atom-keeper.yaml,bench/ablations/atom-groups.yaml,bench/ablations/atom-clip.yaml,$\
   bench/ablations/atom-kv16.yaml,bench/ablations/qserve-channel.yaml,bench/ablations/qserve-a8.yaml
+# what is left of systems without one of their ideas: for the tests, which find them here
+WITHOUT := bench/ablations/spqr-no-outliers.yaml,bench/ablations/squeezellm-dense-no-fisher.yaml,$\
+  bench/ablations/ptqtp-one-plane.yaml,bench/ablations/rtn-w2.yaml,bench/ablations/rtn-w3-channel.yaml
+COMPARE := intaglio compare smollm2-135m --samples 16 --windows 12 --rounds 1 --jobs 2
 claims: $(VENV)/.installed
+	$(VENV)/bin/$(COMPARE) --recipes $(CLAIMED),$(RUNGS) --check $(if $(TEXT),--text $(TEXT))
+	$(VENV)/bin/$(COMPARE) --recipes $(WITHOUT)
 	$(PY) -m pytest -m claims --timeout 3600 $(ARGS)
-	$(VENV)/bin/intaglio compare smollm2-135m --recipes $(CLAIMED),$(RUNGS) --samples 16 --windows 12 --rounds 1 --jobs 2 --check $(if $(TEXT),--text $(TEXT))
 
 bench: $(VENV)/.installed
 	$(PY) bench/kernels.py

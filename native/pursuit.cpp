@@ -1,11 +1,10 @@
 #include "pursuit.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <thread>
 
 #include "lanes.h"
+#include "together.h"
 
 namespace intaglio {
 namespace {
@@ -170,18 +169,12 @@ Codes pursue(const float* gram, int32_t atoms, const float* correlations, int32_
              int32_t picks, int threads) {
   Codes codes{n, nonzeros, std::vector<uint16_t>(size_t(n) * size_t(nonzeros)), std::vector<float>(size_t(n) * size_t(nonzeros))};
   const auto wide = spread(gram, atoms, atoms, Chosen(atoms, 1, 1).width);
-  std::atomic<int32_t> next{0};
-  const auto work = [&] {
-    Chosen chosen(atoms, nonzeros, per_bin);
-    for (int32_t i; (i = next.fetch_add(1)) < n;) {
+  one_by_one(n, threads, [&] {
+    return [&, chosen = Chosen(atoms, nonzeros, per_bin)](int32_t i) mutable {
       pursue_one(chosen, wide.data(), correlations + int64_t(i) * atoms, nonzeros, picks);
       write(chosen, codes.index.data() + int64_t(i) * nonzeros, codes.value.data() + int64_t(i) * nonzeros);
-    }
-  };
-  std::vector<std::jthread> others;
-  for (int t = 1; t < threads; ++t) others.emplace_back(work);
-  work();
-  others.clear();  // joins
+    };
+  });
   return codes;
 }
 

@@ -18,30 +18,22 @@ INTAGLIO_LANES void columns(const float* from, int32_t rows, int32_t n, int32_t 
     for (int32_t l = 0; l < kLanes; ++l) to[r * kLanes + l] = from[int64_t(r) * n + std::min(at + l, n - 1)];
 }
 
-// What sixteen outputs lose, in squares of their scales: exact (inputs) is in scales, `bound` their limit in such squares.
-INTAGLIO_LANES Lanes lost(const float* exact, const float* cost, int32_t inputs, Lanes zero, float highest, Lanes bound) {
-  const Lanes least = {}, most = least + highest;
-  Lanes even = {}, odd = {};
-  const auto one = [&](int32_t i) __attribute__((always_inline)) {
-    const Lanes e = lanes(exact + i * kLanes);
-    Lanes code = e + zero;
-    code = code > least ? code : least;
-    code = code < most ? code : most;
-    code = (code + kRounds) - kRounds;
-    const Lanes missed = code - zero - e, costs = missed * missed * cost[i];
-    return costs < bound ? costs : bound;
-  };
-  int32_t i = 0;
-  for (; i + 2 <= inputs; i += 2) even += one(i), odd += one(i + 1);
-  if (i < inputs) even += one(i);
-  return even + odd;
-}
-
 struct Group {
   const float *cost, *x, *scales, *zeros;  // of sixteen outputs each but for cost
   int32_t inputs, scale_codes, zero_codes;
   float highest, limit;
 };
+
+// What the i-th weight of sixteen outputs adds to their cost, in squares of their scales, as exact (inputs, 16) and `bound` are.
+INTAGLIO_LANES void add_cost(const Group& g, const float* exact, int32_t i, const Lanes& zero, const Lanes& bound, Lanes& sum) {
+  const Lanes least = {}, most = least + g.highest, e = lanes(exact + i * kLanes);
+  Lanes code = e + zero;
+  code = code > least ? code : least;
+  code = code < most ? code : most;
+  code = (code + kRounds) - kRounds;
+  const Lanes missed = code - zero - e, cost = missed * missed * g.cost[i];
+  sum += cost < bound ? cost : bound;
+}
 
 INTAGLIO_CLONES void search(const Group& g, float* exact, int32_t* best) {
   Lanes least = Lanes{} + std::numeric_limits<float>::infinity();
@@ -50,7 +42,12 @@ INTAGLIO_CLONES void search(const Group& g, float* exact, int32_t* best) {
     const Lanes scale = lanes(g.scales + s * kLanes), square = scale * scale, bound = g.limit / square;
     for (int32_t i = 0; i < g.inputs; ++i) lanes(exact + i * kLanes) = lanes(g.x + i * kLanes) / scale;
     for (int32_t z = 0; z < g.zero_codes; ++z) {
-      const Lanes cost = square * lost(exact, g.cost, g.inputs, lanes(g.zeros + z * kLanes), g.highest, bound);
+      const Lanes zero = lanes(g.zeros + z * kLanes);
+      Lanes even = {}, odd = {};
+      int32_t i = 0;
+      for (; i + 2 <= g.inputs; i += 2) add_cost(g, exact, i, zero, bound, even), add_cost(g, exact, i + 1, zero, bound, odd);
+      if (i < g.inputs) add_cost(g, exact, i, zero, bound, even);
+      const Lanes cost = square * (even + odd);
       const Indices better = cost < least, pair = Indices{} + (s * g.zero_codes + z);
       least = better ? cost : least, found = better ? pair : found;
     }

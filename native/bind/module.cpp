@@ -6,14 +6,12 @@ namespace nb = nanobind;
 void bind_kernels(nb::module_& m);
 void bind_executor(nb::module_& m);
 void bind_sampler(nb::module_& m);
-void bind_pursuit(nb::module_& m);
-void bind_statistics(nb::module_& m);
+void bind_solvers(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "Intaglio's native core";
   bind_kernels(m);
   bind_executor(m);
   bind_sampler(m);
-  bind_pursuit(m);
-  bind_statistics(m);
+  bind_solvers(m);
 }

@@ -33,6 +33,8 @@ def perplexities(*recipes: str) -> list[float]:
         ("ptqtp-one-plane", "ptqtp", 1000),  # one ternary plane
         ("rtn-w2", "ptqtp", 1000),  # rounding to two bits, in the same groups
         ("spqr-no-outliers", "spqr", 1.02),
+        ("squeezellm-dense-no-fisher", "squeezellm-dense", 2),
+        ("rtn-w3-channel", "squeezellm-dense", 2),
         ("qserve-channel", "qserve", 1.01),  # one level of scales, one a row
     ],
 )

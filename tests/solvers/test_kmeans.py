@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from intaglio import terms
+from intaglio import _native, terms
+from intaglio.formats.arrays import to_numpy, to_torch
 from intaglio.solvers import KMeans
-from intaglio.solvers.centroids import Line, fit, nearest
+from intaglio.solvers.codebook import nearest
 from intaglio.solvers.outliers import sensitive_and_large
 from intaglio.terms import Codebook, Metric, Outliers
-from intaglio.types import Array
-
-
-def optimum(values: Array, weights: Array, count: int) -> float:
-    """The least weighted error of `count` centers, by dynamic programming over the sorted values."""
-    order = np.argsort(values)
-    v, f = values[order], weights[order]
-    zeroth, first, second = (np.concatenate([[0], np.cumsum(part)]) for part in (f, f * v, f * v * v))
-    begin, end = np.ogrid[: len(v), 1 : len(v) + 1]
-    mass, moment, square = (part[end] - part[begin] for part in (zeroth, first, second))
-    of_one = np.where(end > begin, square - moment**2 / np.where(mass > 0, mass, 1), np.inf)
-    best = of_one[0]
-    for _ in range(count - 1):
-        best = np.minimum(best, (np.concatenate([[0], best[:-1]])[:, None] + of_one).min(0))
-    return float(best[-1])
 
 
 def sample(rows: int, cols: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -37,38 +21,25 @@ def sample(rows: int, cols: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(rows, cols, generator=gen), torch.randn(rows, cols, generator=gen).square()
 
 
-def draws(starts: int, rows: int, count: int) -> Tensor:
-    return torch.rand(starts, rows, count, generator=torch.Generator().manual_seed(0))
+def test_it_is_the_best_table_there_is() -> None:
+    """Fifty of Lloyd's iterations, as SqueezeLLM takes, lose no less from any start and more on the whole."""
+    w, f = sample(30, 576)
+    fitted = to_torch(_native.centroids(to_numpy(w), to_numpy(f), 8))
+    least = _error(w, f, fitted)
+    for start in (torch.linspace(-2, 2, 8).repeat(30, 1), w[:, :8].sort(1).values):
+        centers = start
+        for _ in range(50):
+            own = torch.nn.functional.one_hot(nearest(w, centers), 8) * f[..., None]
+            mass = own.sum(1)
+            moved = torch.where(mass > 0, (own * w[..., None]).sum(1) / mass.clamp(min=1e-30), centers)
+            centers = moved.sort(1).values
+        assert bool((least <= _error(w, f, centers) * (1 + 1e-5)).all())
+        assert float(least.sum()) < 0.99 * float(_error(w, f, centers).sum())
 
 
-def test_it_is_near_the_optimum() -> None:
-    w, f = (t.double() for t in sample(100, 576))
-    found = Line(w, f).error(fit(w, f, draws(8, 100, 8), 50))
-    best = [optimum(values, weights, 8) for values, weights in zip(w.numpy(), f.numpy(), strict=True)]
-    assert float(found.sum()) <= 1.05 * sum(best)
-    assert float(found.sum()) >= (1 - 1e-9) * sum(best)  # or the oracle would be none
-
-
-def test_no_iteration_makes_it_worse() -> None:
-    w, f = (t.double() for t in sample(50, 67))
-    f[:, ::3] = 0
-    line = Line(w, f)
-    centers = line.spread(draws(1, 50, 8)[0].double())
-    centers[:, 5:] = 100  # three with nothing close to them
-    errors = []
-    for _ in range(30):
-        errors.append(line.error(centers))
-        centers = line.means(centers)
-    assert all(bool((after <= before + 1e-9).all()) for before, after in pairwise(errors))
-    assert float(errors[-1].sum()) < 0.2 * float(errors[0].sum())
-    assert bool((centers < 99).all()), "an empty center was left where it was"
-
-
-def test_running_sums_give_the_error_of_the_definition() -> None:
-    w, f = (t.double() for t in sample(7, 33))
-    centers = fit(w, f, draws(2, 7, 4), 50)
-    error = (f * (w - centers.gather(1, nearest(w, centers))).square()).sum(1)
-    assert torch.allclose(Line(w, f).error(centers), error)
+def _error(w: Tensor, f: Tensor, centers: Tensor) -> Tensor:
+    """What every row loses, (rows,)."""
+    return (f * (w - centers.gather(1, nearest(w, centers))).square()).sum(1)
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 15, 16])
@@ -139,12 +110,3 @@ def test_what_is_apart_weighs_nothing_in_the_table() -> None:
     assert np.array_equal(*tables)
     alone = KMeans().solve(w, (Codebook(2),), Metric(elements=f))
     assert KMeans().solve(w, sum_, Metric(elements=f)).notes["error"] < alone.notes["error"]
-
-
-def test_settings_say_how_it_is_found() -> None:
-    w, f = sample(16, 200)
-    first, again, other = (
-        KMeans(starts=1, seed=seed).solve(w, (Codebook(3),), Metric(elements=f)) for seed in (0, 0, 1)
-    )
-    assert np.array_equal(first.state["0.codes"], again.state["0.codes"])
-    assert not np.array_equal(first.state["0.codes"], other.state["0.codes"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from intaglio import _native
 from intaglio.formats.arrays import to_numpy, to_torch
 from intaglio.lazy import lazy
-from intaglio.solvers import centroids
 from intaglio.solvers.sequence import Found
 from intaglio.terms import Codebook, Metric
 
@@ -18,38 +18,34 @@ else:
     torch = lazy("torch", extra="compress")
 
 FLOOR = 1e-6  # of a row's mean weight: an element of no weight still wants an entry near it
-AT_ONCE = 1 << 20  # elements of the rows that are worked on together
-STARTS, ITERATIONS = 8, 50
+AT_ONCE = 1 << 20  # elements whose entries are looked up together
 
 
-def best_table(
-    w: Tensor,
-    term: Codebook,
-    metric: Metric,
-    *,
-    left_out: Tensor | None = None,
-    starts: int = STARTS,
-    iterations: int = ITERATIONS,
-    seed: int = 0,
-) -> Found:
-    """W (out, in) by weighted k-means of each row; `left_out` (out, in) bool weigh nothing (SqueezeLLM)."""
-    weights = _weights(w, metric, left_out)
-    entries = term.layout.entries
-    draws = torch.rand(starts, len(w), entries, generator=torch.Generator().manual_seed(seed))
-    table = torch.empty(len(w), entries)
+def best_table(w: Tensor, term: Codebook, metric: Metric, left_out: Tensor | None = None) -> Found:
+    """W (out, in) by weighted k-means of each row; `left_out` (out, in) bool weigh nothing (SqueezeLLM).
+
+    The optimum, not one of Lloyd's ends: on a line it is found exactly (see native/centroids.h).
+    """
+    weights, threads = to_numpy(_weights(w, metric, left_out)), int(torch.get_num_threads())
+    fitted = _native.centroids(to_numpy(w), weights, term.layout.entries, threads)
+    table = to_torch(term.layout.round(fitted))
     codes = torch.empty(w.shape, dtype=torch.uint8)
     step = max(1, AT_ONCE // w.shape[1])
     for begin in range(0, len(w), step):
         rows = slice(begin, begin + step)
-        fitted = centroids.fit(w[rows], weights[rows], draws[:, rows], iterations).float()
-        table[rows] = to_torch(term.layout.round(to_numpy(fitted)))
-        codes[rows] = centroids.nearest(w[rows], table[rows])
+        codes[rows] = nearest(w[rows], table[rows])
     return Found(term.layout.store(to_numpy(codes), to_numpy(table)), {})
 
 
+def nearest(values: Tensor, centers: Tensor) -> Tensor:
+    """Which of the rising centers (rows, k) each value (rows, n) is closest to: int64 (rows, n)."""
+    midpoints = (centers[:, 1:] + centers[:, :-1]) / 2
+    return torch.searchsorted(midpoints, values.contiguous())
+
+
 def _weights(w: Tensor, metric: Metric, left_out: Tensor | None) -> Tensor:
-    """What each element weighs, float64 (out, in), some of every row above nothing."""
-    weights = metric.weigh(torch.ones_like(w)).double()
+    """What each element weighs, float32 (out, in), some of every row above nothing."""
+    weights = metric.weigh(torch.ones_like(w))
     weights = weights + FLOOR * weights.mean(1, keepdim=True)
     if left_out is not None:
         weights = weights.masked_fill(left_out, 0)

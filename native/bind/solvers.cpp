@@ -1,9 +1,11 @@
-// Learning a dictionary as Python sees it.
-#include "pursuit.h"
-
+// What solvers spend their time with, as Python sees it.
 #include <algorithm>
+#include <cmath>
 
 #include "arrays.h"
+#include "centroids.h"
+#include "pursuit.h"
+#include "statistics.h"
 
 namespace {
 
@@ -46,12 +48,56 @@ nb::tuple bound_update_atoms(Floats2 atoms, Floats2 residual, Array2<uint16_t> i
   return nb::make_tuple(numpy(std::move(d), {k, dim}), numpy(std::move(codes.value), {n, nonzeros}), numpy(std::move(r), {n, dim}));
 }
 
+nb::ndarray<nb::numpy, uint16_t> bound_best_pairs(Floats2 x, Floats1 cost, Floats2 scales, Floats2 zeros, int highest,
+                                                  float limit) {
+  const size_t inputs = x.shape(0), n = x.shape(1);
+  require(inputs <= 1 << 20, "a group has at most 2^20 inputs");
+  require(cost.shape(0) == inputs, "cost must have " + std::to_string(inputs) + " elements, one an input");
+  const auto codes = [&](const Floats2& values, const char* name) {
+    require(values.shape(0) >= 1 && values.shape(0) <= 256 && values.shape(1) == n,
+            std::string(name) + " must have 1..256 rows and " + std::to_string(n) + " columns");
+    return int32_t(values.shape(0));
+  };
+  const int32_t scale_codes = codes(scales, "scales"), zero_codes = codes(zeros, "zeros");
+  require(highest >= 1 && highest <= 255, "highest must be in 1..255");
+  require(limit > 0, "limit must be positive");
+  std::vector<uint16_t> best;
+  {
+    nb::gil_scoped_release release;
+    best = best_pairs(x.data(), cost.data(), int32_t(inputs), scales.data(), scale_codes, zeros.data(), zero_codes, dim32(n),
+                      float(highest), limit);
+  }
+  return numpy(std::move(best), {n});
+}
+
+nb::ndarray<nb::numpy, float> bound_centroids(Floats2 values, Floats2 weights, int count, int threads) {
+  const size_t rows = values.shape(0), n = values.shape(1);
+  require(weights.shape(0) == rows && weights.shape(1) == n, "weights must have the shape of the values");
+  require(count >= 1 && count <= 256, "count must be in 1..256");
+  require_threads(threads);
+  const int32_t r = dim32(rows), c = dim32(n);
+  std::vector<float> centers;
+  bool sound;
+  {
+    nb::gil_scoped_release release;
+    sound = std::all_of(values.data(), values.data() + values.size(), [](float v) { return std::isfinite(v); }) &&
+            std::all_of(weights.data(), weights.data() + weights.size(), [](float w) { return w >= 0 && std::isfinite(w); });
+    if (sound) centers = centroids(values.data(), weights.data(), r, c, count, threads);
+  }
+  require(sound, "values must be finite, and weights finite and not negative");
+  return numpy(std::move(centers), {rows, size_t(count)});
+}
+
 }  // namespace
 
-void bind_pursuit(nb::module_& m) {
+void bind_solvers(nb::module_& m) {
   m.def("pursue", bound_pursue, nb::arg("gram"), nb::arg("correlations"), nb::arg("nonzeros"), nb::arg("picks") = 1,
         nb::arg("threads") = 1, nb::arg("per_bin") = 1,
         "Orthogonal matching pursuit, of `per_bin` atoms at most one: (index uint16, value float32), (signals, nonzeros) each");
   m.def("update_atoms", bound_update_atoms, nb::arg("atoms"), nb::arg("residual"), nb::arg("index"), nb::arg("value"),
         nb::arg("steps"), nb::arg("threads") = 1, "K-SVD's sweep over the atoms: atoms, value and residual as they are then");
+  m.def("best_pairs", bound_best_pairs, nb::arg("x"), nb::arg("cost"), nb::arg("scales"), nb::arg("zeros"), nb::arg("highest"),
+        nb::arg("limit"), "Of all pairs of a scale and a zero the one each output errs least with: scale * zeros + zero, uint16");
+  m.def("centroids", bound_centroids, nb::arg("values"), nb::arg("weights"), nb::arg("count"), nb::arg("threads") = 1,
+        "Weighted k-means of each row, the best there is: centers (rows, count), rising");
 }
