@@ -90,6 +90,19 @@ def test_a_series_that_makes_up_for_what_it_leaves_loses_less() -> None:
     assert sparsegpt < wanda * 0.6
 
 
+@pytest.mark.parametrize("term", TERMS, ids=repr)
+def test_least_squares_of_what_is_kept(term: Term) -> None:
+    """The same elements, moved: every row is where no change of a kept element loses less."""
+    w, metric = case()
+    kept, moved = (Prune("sparsegpt", refit=steps).solve(w, (term,), metric) for steps in (0, 100))
+    before, after = terms.decode(kept), terms.decode(moved)
+    assert torch.equal(before != 0, after != 0)
+    assert moved.notes["error"] < 0.95 * kept.notes["error"]
+    assert metric.h is not None
+    slope = ((after - w) @ metric.h) * (after != 0)
+    assert float(slope.norm()) < 0.1 * float((((before - w) @ metric.h) * (before != 0)).norm())
+
+
 def test_without_statistics_all_scores_are_magnitude() -> None:
     w, _ = case()
     found = [

@@ -110,6 +110,26 @@ def test_dead_channels_stay_finite() -> None:
     assert all(tensor.isfinite().all() for tensor in after.values())
 
 
+def test_finalists_of_a_rough_loss_are_judged_by_the_whole() -> None:
+    """The best of all alphas, of which most were only tried on a part of the inputs."""
+    generator, coding = torch.Generator().manual_seed(0), Integer(bits=3, group_size=64)
+    x, w = torch.randn(2048, 256, generator=generator), torch.randn(64, 256, generator=generator)
+    x = x * torch.randn(256, generator=generator).exp()
+    asked: list[int] = []
+
+    def loss(scale: torch.Tensor, tokens: int = 2048) -> float:
+        asked.append(tokens)
+        return float((x[:tokens] @ (rounded(coding, w * scale) / scale - w).T).square().mean())
+
+    salience = x.abs().mean(0)
+    whole = search(salience, loss, 20)
+    asked.clear()
+    found = search(salience, loss, 20, partial(loss, tokens=128))
+    assert (found.alpha, found.loss, found.plain) == (whole.alpha, whole.loss, whole.plain)
+    assert whole.alpha > 0
+    assert asked == 19 * [128] + 5 * [2048]
+
+
 saliences = st.lists(st.floats(0, 2**12, width=32), min_size=1, max_size=70).map(torch.tensor)
 
 

@@ -64,13 +64,12 @@ class GroupObs(
     def _dropped(self, w: Tensor, term: GroupSparse, h: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
         """Which groups are kept, bool (out, groups), and weights (out, in) that make up for the others."""
         priced = prices(walk)
-        damped = h.float() + walk.damp * h.diagonal().float().mean() * torch.eye(len(h))
         kept, moved = torch.ones(len(w), len(priced), dtype=torch.bool), w
         for i in range(1, self.rounds + 1):  # what is gone costs nothing, so it is not kept again
             costs = torch.stack([price.rows(moved[:, inputs]) for inputs, price in priced], dim=1)
             kept = dearest(costs, term.sparsity * (i / self.rounds), self.balance)
             stays = kept.repeat_interleave(term.group_size, 1)[:, : w.shape[1]]
-            moved = least_squares(w, moved, stays, damped, STEPS)
+            moved = least_squares(w, moved, stays, h, STEPS, walk.damp)
         return kept, moved
 
 

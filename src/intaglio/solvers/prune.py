@@ -9,6 +9,7 @@ import msgspec
 
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
+from intaglio.solvers.least_squares import least_squares
 from intaglio.solvers.natural import guided, natural
 from intaglio.solvers.obs import inverse_factor
 from intaglio.solvers.patterns import Pattern, dearest_of_blocks, dearest_share, stored, view
@@ -32,12 +33,15 @@ class Prune(
     sparsegpt: the loss w^2 / U[j,j]^2 that is left when later columns make up for it, as they then do
     (2301.00774; U of `solvers/obs.py`); of a series of one M (TASD, 2403.07953) all terms are found together.
     Without a full metric sparsegpt is wanda, without any magnitude.
-    `damp`: as of `Obs`. `block`: columns whose elements sparsegpt compares with one another.
+    `damp`: as of `Obs`. `block`: columns whose elements sparsegpt compares with one another. `refit`: steps
+    by which what it keeps of each row then moves to its least squares; by itself a column only makes up for
+    those before it.
     """
 
     score: Literal["magnitude", "wanda", "sparsegpt"] = "wanda"
     damp: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     block: Annotated[int, msgspec.Meta(ge=16, le=4096, multiple_of=16)] = 128
+    refit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
 
     def find(self, w: Tensor, terms: Sequence[Term], metric: Metric, clip: Clip | None) -> tuple[Found, ...]:
         """The first of `terms`, or the N:M of one M that they begin with, for W (out, in)."""
@@ -79,7 +83,10 @@ class Prune(
             end = min(begin + self.block, len(rest))
             errors = self._prune_block(rest[begin:end], factor[begin:end, begin:end], term, kept[begin:end])
             rest[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
-        return kept.t().contiguous(), damp
+        found = kept.t().contiguous()
+        if self.refit:
+            found = least_squares(w, found, found != 0, h, self.refit, damp)
+        return found, damp
 
     def _prune_block(self, w: Tensor, factor: Tensor, term: Pattern, kept: Tensor) -> Tensor:
         """Fills in `kept` (block, out) and moves w (block, out); the errors concern the columns after it."""

@@ -28,6 +28,7 @@ else:
 Inputs: TypeAlias = "Mapping[str, Sequence[Tensor]]"  # by point
 Module: TypeAlias = "Callable[[Weights, Tensor], Tensor]"
 Loss: TypeAlias = "Callable[[Tensor], float]"  # of a scale
+FINALISTS = 4  # neighbours mostly: a loss falls and rises once with alpha
 
 
 class Found(NamedTuple):
@@ -44,8 +45,9 @@ class ActivationScale(
 ):
     """s = mean|x|^alpha, x / s by the producer, W * s before rounding, alpha from a grid: see `search`.
 
-    `format` is the one the weights get afterwards. `tokens` bounds what the losses are measured on:
-    whole sequences, spaced evenly.
+    `format` is the one the weights get afterwards. `tokens` bounds what the losses are measured on: whole
+    sequences, spaced evenly. Of a module's output all alphas are measured on the first of them alone, and on
+    the others the best of these.
     """
 
     format: Format = Integer(bits=4, group_size=64)
@@ -78,16 +80,20 @@ class ActivationScale(
         No scale changes what another point's linears read once it is folded, so their order does not matter.
         """
         inputs = capture(spec, index, w, observation.batches, self.tokens)
+        first = {point: [x[0][:1]] for point, x in inputs.items()}
+        attention, mlp = partial(transformer.attention, spec, index), partial(transformer.mlp, spec)
         losses = {
-            "attention_in": self._module_loss(
-                "attention_in", w, inputs, partial(transformer.attention, spec, index)
-            ),
+            "attention_in": self._module_loss("attention_in", w, inputs, attention),
             "o_in": self._own_loss("o_in", spec, w, inputs),
-            "mlp_in": self._module_loss("mlp_in", w, inputs, partial(transformer.mlp, spec)),
+            "mlp_in": self._module_loss("mlp_in", w, inputs, mlp),
             "down_in": self._own_loss("down_in", spec, w, inputs),
         }
+        rough = {
+            "attention_in": self._module_loss("attention_in", w, first, attention),
+            "mlp_in": self._module_loss("mlp_in", w, first, mlp),
+        }
         return {
-            point: search(share(spec, point, observation.mean_abs(point)), loss, self.steps)
+            point: search(share(spec, point, observation.mean_abs(point)), loss, self.steps, rough.get(point))
             for point, loss in losses.items()
             if has_producer(spec, point)
         }
@@ -122,16 +128,21 @@ class ActivationScale(
         return self.format.decode(self.format.encode(scaled, tables), tables).to(weight) / scale
 
 
-def search(salience: Tensor, loss: Loss, steps: int) -> Found:
+def search(salience: Tensor, loss: Loss, steps: int, rough: Loss | None = None) -> Found:
     """The s = salience^alpha, alpha = 0, 1/steps, …, that loses least; alpha 0 is s = 1, plain rounding.
 
-    s is divided by sqrt(max * min), so that ranges neither grow nor shrink on the whole.
+    s is divided by sqrt(max * min), so that ranges neither grow nor shrink on the whole. With `rough`, of
+    which all are asked, `loss` is asked only of the `FINALISTS` that lose least by it, and of alpha 0.
     """
-    tried = []
-    for step in range(steps):
-        alpha = step / steps
-        scale = salience.pow(alpha).clamp(min=1e-4)
-        scale = scale / (scale.amax() * scale.amin()).sqrt()
-        tried.append((loss(scale), alpha, scale))
-    best = min(tried, key=lambda one: one[:2])
-    return Found(scale=best[2], alpha=best[1], loss=best[0], plain=tried[0][0])
+    scales = {step / steps: _scale(salience, step / steps) for step in range(steps)}
+    others = list(scales)[1:]
+    if rough:
+        others = sorted(others, key=lambda alpha: rough(scales[alpha]))[:FINALISTS]
+    tried = {alpha: loss(scales[alpha]) for alpha in (0.0, *others)}
+    best = min(tried, key=lambda alpha: (tried[alpha], alpha))
+    return Found(scale=scales[best], alpha=best, loss=tried[best], plain=tried[0.0])
+
+
+def _scale(salience: Tensor, alpha: float) -> Tensor:
+    scale = salience.pow(alpha).clamp(min=1e-4)
+    return scale / (scale.amax() * scale.amin()).sqrt()
