@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", extra="compress")
 
-
+NEARLY = 0.999  # of a bound that is itself rounded
 ROWS = 128  # handled at once, so that they stay in the cache from step to step
 
 
@@ -71,7 +71,13 @@ class Hqq(InSequence, msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
 
 
 def shrunk(x: Tensor, beta: float, p: float) -> Tensor:
-    """The e that minimises |e|^p + beta/2 (x - e)^2, nearly: sign(x) max(0, |x| - |x|^(p-1) / beta)."""
-    size = x.abs()
-    share = size.pow(p - 1).div_(beta)  # infinite of 0, which stays 0
-    return size.sub_(share).clamp_(min=0).copysign_(x)
+    """The e that minimises |e|^p + beta/2 (x - e)^2, nearly: sign(x) max(0, |x| - |x|^(p-1) / beta).
+
+    Powers are taken of the few that are not 0 by it: |x|^(2-p) > 1 / beta.
+    """
+    found = torch.zeros_like(x)
+    large = x.abs() > NEARLY * beta ** (1 / (p - 2))
+    if large.any():
+        size = x[large].abs()
+        found[large] = size.sub_(size.pow(p - 1).div_(beta)).clamp_(min=0).copysign_(x[large])
+    return found
