@@ -82,13 +82,13 @@ def test_of_pruned_weights_two_terms_lose_little(pruned: Checkpoint) -> None:
 
 
 def test_of_pruned_weights_two_terms_that_make_up_for_the_rest_lose_less(pruned: Checkpoint) -> None:
-    """1.4 %, where the card has 1 and views by magnitude lose 3.3; loud inputs keep more than six."""
-    rule = Rule(terms=(NM(4, 8), NM(2, 8)), solver=Prune("sparsegpt"))
+    """TASDER's 1 %: 0.9, where views by magnitude lose 3.3, and 1.4 without moving what is kept."""
+    rule = Rule(terms=(NM(4, 8), NM(2, 8)), solver=Prune("sparsegpt", refit=20))
     recipe = Recipe(name="series", source="", summary="", weights=(rule,))
     text = draw(pruned, recipe.calibration.text, recipe.calibration).tokens
     lost = perplexity(coded(pruned, recipe, text)) / perplexity(pruned) - 1
     print(lost)
-    assert lost < 0.02
+    assert lost < 0.01
 
 
 def density(checkpoint: Checkpoint, recipe: Recipe) -> float:
@@ -104,7 +104,7 @@ def density(checkpoint: Checkpoint, recipe: Recipe) -> float:
 
 def test_what_is_found_for_pruned_weights_is_sparser_than_any_single_way(pruned: Checkpoint) -> None:
     """Within 1 % of the pruned model's perplexity on the windows that the search asks."""
-    recipe = load_recipe("tasder", ["search.within=0.01", "calibration.samples=16"])
+    recipe = load_recipe("tasder", ["search.within=0.01", "calibration.samples=8"])
     assert recipe.search is not None
     recipe = structs.replace(recipe, search=structs.replace(recipe.search, menu=recipe.search.menu[:3]))
     assert recipe.search is not None
