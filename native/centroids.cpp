@@ -53,8 +53,9 @@ INTAGLIO_CLONES Least last_interval(const double* before, const Sums& sums, int3
   Eight least = Eight{} + found.error;
   Places at = Places{} + begin, place = {begin, begin + 1, begin + 2, begin + 3, begin + 4, begin + 5, begin + 6, begin + 7};
   for (int32_t i = begin; i < end; i += kEight, place += kEight) {
+    const Eight w = eight(mass + i), wx = eight(moment + i), wxx = eight(square + i);  // read here: they lie anywhere
     Eight error = eight(before + i);
-    err(eight(mass + i), eight(moment + i), eight(square + i), error);
+    err(w, wx, wxx, error);
     const Places better = (error < least) & (place < end);
     least = better ? error : least, at = better ? place : at;
   }
