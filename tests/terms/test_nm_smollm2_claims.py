@@ -104,7 +104,7 @@ def density(checkpoint: Checkpoint, recipe: Recipe) -> float:
 
 def test_what_is_found_for_pruned_weights_is_sparser_than_any_single_way(pruned: Checkpoint) -> None:
     """Within 1 % of the pruned model's perplexity on the windows that the search asks."""
-    recipe = load_recipe("tasder", ["search.within=0.01", "calibration.samples=8"])
+    recipe = load_recipe("tasder", ["search.within=0.01", "calibration.samples=16"])
     assert recipe.search is not None
     recipe = structs.replace(recipe, search=structs.replace(recipe.search, menu=recipe.search.menu[:3]))
     assert recipe.search is not None

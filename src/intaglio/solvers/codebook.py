@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from intaglio import _native
 from intaglio.formats.arrays import to_numpy, to_torch
+from intaglio.formats.rows import parts
 from intaglio.lazy import lazy
 from intaglio.solvers.sequence import Found
 from intaglio.terms import Codebook, Metric
@@ -18,7 +19,6 @@ else:
     torch = lazy("torch", extra="compress")
 
 FLOOR = 1e-6  # of a row's mean weight: an element of no weight still wants an entry near it
-AT_ONCE = 1 << 20  # elements whose entries are looked up together
 
 
 def best_table(w: Tensor, term: Codebook, metric: Metric, left_out: Tensor | None = None) -> Found:
@@ -30,9 +30,7 @@ def best_table(w: Tensor, term: Codebook, metric: Metric, left_out: Tensor | Non
     fitted = _native.centroids(to_numpy(w), weights, term.layout.entries, threads)
     table = to_torch(term.layout.round(fitted))
     codes = torch.empty(w.shape, dtype=torch.uint8)
-    step = max(1, AT_ONCE // w.shape[1])
-    for begin in range(0, len(w), step):
-        rows = slice(begin, begin + step)
+    for rows in parts(w):
         codes[rows] = nearest(w[rows], table[rows])
     return Found(term.layout.store(to_numpy(codes), to_numpy(table)), {})
 

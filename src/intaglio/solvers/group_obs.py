@@ -15,7 +15,7 @@ from intaglio.formats.arrays import to_numpy
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
 from intaglio.solvers.groups import Balance, dearest, salient
-from intaglio.solvers.least_squares import least_squares
+from intaglio.solvers.least_squares import damped, least_squares
 from intaglio.solvers.natural import natural
 from intaglio.solvers.sequence import Found, InSequence
 from intaglio.solvers.walk import MovingGrid, Span, Visit, Walk
@@ -63,13 +63,13 @@ class GroupObs(
 
     def _dropped(self, w: Tensor, term: GroupSparse, h: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
         """Which groups are kept, bool (out, groups), and weights (out, in) that make up for the others."""
-        priced = prices(walk)
+        priced, firm = prices(walk), damped(h, walk.damp)
         kept, moved = torch.ones(len(w), len(priced), dtype=torch.bool), w
         for i in range(1, self.rounds + 1):  # what is gone costs nothing, so it is not kept again
             costs = torch.stack([price.rows(moved[:, inputs]) for inputs, price in priced], dim=1)
             kept = dearest(costs, term.sparsity * (i / self.rounds), self.balance)
             stays = kept.repeat_interleave(term.group_size, 1)[:, : w.shape[1]]
-            moved = least_squares(w, moved, stays, h, STEPS, walk.damp)
+            moved = least_squares(w, moved, stays, firm, STEPS)
         return kept, moved
 
 

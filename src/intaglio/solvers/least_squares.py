@@ -15,15 +15,19 @@ else:
     torch = lazy("torch", extra="compress")
 
 
-def least_squares(w: Tensor, x: Tensor, kept: Tensor, h: Tensor, steps: int, damp: float = 0.0) -> Tensor:
+def least_squares(w: Tensor, x: Tensor, kept: Tensor, h: Tensor, steps: int) -> Tensor:
     """So many steps from x (out, in) towards the least (x - w) H (x - w)^T of each row that is zero but where
     `kept` (out, in): conjugate gradients, in which no step leaves more error than there was.
 
-    h (in, in), positive definite once `damp` times the mean of its diagonal is added to that.
+    h (in, in) float32, positive definite: see `damped`.
     """
-    h = h.float() + damp * h.diagonal().float().mean() * torch.eye(len(h))
     rows = parts(w)
     return torch.cat([_descended(w[some], x[some], kept[some], h, steps) for some in rows])
+
+
+def damped(h: Tensor, damp: float) -> Tensor:
+    """H (in, in) float32, `damp` times the mean of its diagonal added to that."""
+    return h.float() + damp * h.diagonal().float().mean() * torch.eye(len(h))
 
 
 def _descended(w: Tensor, x: Tensor, kept: Tensor, h: Tensor, steps: int) -> Tensor:

@@ -9,7 +9,7 @@ import msgspec
 
 from intaglio.lazy import lazy
 from intaglio.solvers.clip import Clip
-from intaglio.solvers.least_squares import least_squares
+from intaglio.solvers.least_squares import damped, least_squares
 from intaglio.solvers.natural import guided, natural
 from intaglio.solvers.obs import inverse_factor
 from intaglio.solvers.patterns import Pattern, dearest_of_blocks, dearest_share, stored, view
@@ -85,7 +85,7 @@ class Prune(
             rest[end:].addmm_(factor[begin:end, end:].t(), errors, alpha=-1)
         found = kept.t().contiguous()
         if self.refit:
-            found = least_squares(w, found, found != 0, h, self.refit, damp)
+            found = least_squares(w, found, found != 0, damped(h, damp), self.refit)
         return found, damp
 
     def _prune_block(self, w: Tensor, factor: Tensor, term: Pattern, kept: Tensor) -> Tensor:

@@ -46,8 +46,8 @@ class ActivationScale(
     """s = mean|x|^alpha, x / s by the producer, W * s before rounding, alpha from a grid: see `search`.
 
     `format` is the one the weights get afterwards. `tokens` bounds what the losses are measured on: whole
-    sequences, spaced evenly. Of a module's output all alphas are measured on the first of them alone, and on
-    the others the best of these.
+    sequences, spaced evenly. Of a module's output every alpha is measured on the first of them alone, and
+    the best few on all.
     """
 
     format: Format = Integer(bits=4, group_size=64)
